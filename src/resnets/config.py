@@ -1,0 +1,267 @@
+"""What a run and an answer depend on, as plain frozen values: ``TrainConfig`` and ``Preprocess``."""
+
+import dataclasses
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from resnets.errors import ConfigError, did_you_mean
+
+Interpolation = Literal["bilinear", "bicubic"]
+CropMode = Literal["center", "squash"]
+Schedule = Literal["cosine", "steps", "constant"]
+Crop = Literal["none", "pad4", "resized"]
+AutoAugment = Literal["none", "rand", "trivial"]
+Balance = Literal["none", "weights", "order"]
+Precision = Literal["auto", "fp32", "bf16"]
+Initialisation = Literal["he", "xavier"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocess:
+    """All that happens between an upright RGB image and the network's input.
+
+    One value for training, evaluation, prediction and export; the sealed model carries it.
+    The arithmetic is in ``resnets.data.transforms``. Key names are timm's where timm has them.
+    """
+
+    input_size: tuple[int, int, int]
+    """Channels, height, width. One channel means grey: 0.299 R + 0.587 G + 0.114 B."""
+    interpolation: Interpolation = "bilinear"
+    """Kernel of the antialiased resize: half-pixel centres, weights renormalised at the border."""
+    crop_pct: float = 1.0
+    """The crop's share of the resized image's shorter side, in (0, 1]."""
+    crop_mode: CropMode = "center"
+    """center: keep the shape, cut the middle out. squash: stretch the whole image to the input."""
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Subtracted after scaling to [0, 1]; one value per channel."""
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    """Divided by, after the mean; one value per channel."""
+    mean_image: bool = False
+    """Subtract the sealed model's tensor ``preprocess.mean_image`` (C, H, W) as well, after std."""
+    background: tuple[int, int, int] = (255, 255, 255)
+    """The RGB colour under transparent pixels."""
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "mean", "std", "background"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON and TOML give lists
+        channels, height, width = self.input_size
+        if channels not in (1, 3) or height < 1 or width < 1:
+            raise ConfigError(
+                f"input_size={self.input_size} is no (channels, height, width)",
+                fix="use 1 (grey) or 3 (RGB) channels and a height and width of at least 1",
+            )
+        if not 0 < self.crop_pct <= 1:
+            raise ConfigError(f"crop_pct={self.crop_pct}", fix="choose a share in (0, 1]")
+        if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
+            raise ConfigError(
+                f"mean={self.mean} and std={self.std} do not fit {channels} channel(s)",
+                fix="give one mean and one positive std per channel",
+            )
+        check_choices(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``model.json`` holds them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of ``to_dict``; an unknown key is an error."""
+        check_keys(cls, values, where="preprocess")
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Every setting of one training run; ``config.toml`` in the run folder is this, resolved.
+
+    A value of ``None`` or ``"auto"`` is filled in from the data and the machine when a run
+    starts. Named sets of values are in ``resnets.training.recipes``.
+    """
+
+    recipe: str = "auto"
+    """The named recipe the values come from; auto: ``default`` for small or large images."""
+    data: str = ""
+    """A folder, a CSV file or a data set's name."""
+    model: str = "auto"
+    epochs: int | None = None
+    """Passes over the training data; ``None`` with a budget, else the recipe's."""
+    budget: float | None = None
+    """Seconds from the command's start to its exit; epochs then follow from the speed."""
+    steps: int | None = None
+    """Optimizer steps in all, instead of epochs (the papers count so)."""
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    """The highest rate of the schedule."""
+    schedule: Schedule = "cosine"
+    lr_drops: tuple[float, ...] = ()
+    """schedule="steps": the shares of the run at which the rate is divided by ten."""
+    warmup: float = 0.0
+    """The share of the run over which the rate rises linearly from a tenth."""
+    warmup_steps: int = 0
+    """The first steps, at a tenth of the rate (arXiv:1512.03385, Section 4.2: 400 for ResNet-110)."""
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    decay_norm_and_bias: bool = True
+    """Whether weight decay also acts on batch-norm parameters and biases."""
+    label_smoothing: float = 0.0
+    ema_decay: float = 0.0
+    """Decay of the weight average that is validated and sealed; 0 turns it off."""
+    initialisation: Initialisation = "he"
+    image_size: int | None = None
+    """Height and width of the network's input; ``None``: from the data."""
+    mean: tuple[float, ...] | None = None
+    """Per channel, in [0, 1]; ``None``: measured on the training images."""
+    std: tuple[float, ...] | None = None
+    mean_image: bool = False
+    """Subtract the per-pixel mean of the training images."""
+    crop: Crop = "none"
+    """pad4: pad by an eighth of the side (4 of 32), random crop. resized: random area and shape."""
+    crop_scale: float = 0.35
+    """crop="resized": the smallest share of the image's area."""
+    flip: bool = False
+    auto_augment: AutoAugment = "none"
+    """rand: RandAugment (arXiv:1909.13719). trivial: TrivialAugment (arXiv:2103.10158)."""
+    mixup: float = 0.0
+    """Alpha of mixup's Beta distribution (arXiv:1710.09412); 0 turns it off."""
+    cutmix: float = 0.0
+    """Alpha of CutMix's Beta distribution (arXiv:1905.04899); 0 turns it off."""
+    erasing: float = 0.0
+    """Probability of random erasing (arXiv:1708.04896)."""
+    balance: Balance = "none"
+    """weights: classes weigh the same in the loss. order: they are drawn equally often."""
+    validation: float = 0.1
+    """Share of the training split held out where there is no ``val`` split; 0: none."""
+    patience: int | None = None
+    """Stop after so many validations without a better one; ``None``: never."""
+    precision: Precision = "auto"
+    """Of training: auto takes bf16 where the processor has it. Scores are fp32."""
+    channels_last: bool | None = None
+    device: str = "auto"
+    threads: int | None = None
+    """CPU threads; ``None``: one per core this process may use."""
+    workers: int | None = None
+    """Processes that decode photos; ``None``: from the cores. Changes no result."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("lr_drops", "mean", "std"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, tuple(value))
+        check_choices(self)
+        positive = ("epochs", "budget", "steps", "batch_size", "learning_rate", "image_size")
+        for name in (*positive, "threads", "patience", "crop_scale"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name}={value} must be above zero", fix=f"raise {name}")
+        for name in ("momentum", "validation", "label_smoothing", "ema_decay", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)} lies outside [0, 1)",
+                    fix=f"choose {name} from 0 to 1",
+                )
+        for name in ("weight_decay", "mixup", "cutmix", "workers", "warmup_steps", "seed"):
+            if (getattr(self, name) or 0) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)} is negative", fix=f"raise {name}")
+        if not 0 <= self.erasing <= 1 or self.crop_scale > 1:
+            raise ConfigError(
+                f"erasing={self.erasing}, crop_scale={self.crop_scale}",
+                fix="choose both from 0 to 1",
+            )
+        if sum(value is not None for value in (self.epochs, self.budget, self.steps)) > 1:
+            raise ConfigError(
+                f"epochs={self.epochs}, budget={self.budget} and steps={self.steps} all say how long",
+                fix="give one of them",
+            )
+        if any(not 0 < drop < 1 for drop in self.lr_drops):
+            raise ConfigError(
+                f"lr_drops={self.lr_drops} are shares of the run",
+                fix="choose values between 0 and 1",
+            )
+
+    def to_toml(self) -> str:
+        """The settings as TOML text; ``None`` is left out, for TOML has no such value."""
+        import tomli_w
+
+        values = dataclasses.asdict(self)
+        return tomli_w.dumps({key: value for key, value in values.items() if value is not None})
+
+    @classmethod
+    def keys_in(cls, path: Path) -> dict[str, Any]:
+        """The settings a TOML file gives, checked by name but not yet filled up with defaults."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"no file {path}", fix="give the path of a config.toml") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+            raise ConfigError(f"{path} is not TOML: {cause}", fix="mend that line") from None
+        check_keys(cls, values, where=str(path))
+        return values
+
+
+def check_keys(cls: type, values: dict[str, Any], *, where: str) -> None:
+    """Raise ``ConfigError`` for a key that is no field of ``cls``, naming the nearest field."""
+    known = [field.name for field in dataclasses.fields(cls)]
+    for key in values:
+        if key not in known:
+            hint = did_you_mean(key, known) or f"use one of {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown setting {key!r}", fix=hint.strip())
+
+
+def check_choices(config: Any) -> None:
+    """Hold every field of a frozen config to its annotation: choices, numbers, switches."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        choices = get_args(field.type)
+        if choices and all(isinstance(choice, str) for choice in choices):
+            if value not in choices:
+                raise ConfigError(
+                    f"{field.name}={value!r} is not one of {', '.join(choices)}",
+                    fix=f"{did_you_mean(str(value), choices)}set {field.name} to one of them",
+                )
+            continue
+        accepted = tuple(choices) if choices and type(None) in choices else (field.type,)
+        if not any(_fits(value, kind) for kind in accepted):
+            raise ConfigError(
+                f"{field.name}={value!r} has the wrong type",
+                fix=f"{field.name} takes {_told(accepted)}",
+            )
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind in (str, bool, type(None)):
+        return isinstance(value, kind)
+    return isinstance(value, tuple)
+
+
+def _told(kinds: tuple[Any, ...]) -> str:
+    words = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+    return " or ".join(
+        words.get(kind, "a list of numbers") for kind in kinds if kind is not type(None)
+    )
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in a text such as ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
+
+    >>> parse_duration("1h30m")
+    5400.0
+    """
+    parts = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip())
+    try:
+        hours, minutes, seconds = (
+            (float(part or 0) for part in parts.groups()) if parts else (0, 0, 0)
+        )
+    except ValueError:
+        hours = minutes = seconds = 0
+    if not (total := hours * 3600 + minutes * 60 + seconds) > 0:
+        raise ConfigError(f"{text!r} is no duration", fix="write it as 90s, 10m, 1.5h or 1h30m")
+    return total
