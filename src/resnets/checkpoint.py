@@ -1,0 +1,211 @@
+"""The sealed model and the training state: atomic, hashed, no pickle.
+
+Both are written aside, synced and renamed, so that a kill or a full disk at any instant leaves
+a whole one behind. A sealed model is a folder (``model.safetensors``, ``model.json``,
+``SHA256SUMS``); a training state is one safetensors file whose name carries its step and hash.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from resnets.errors import CannotGoOn, ModelFileError
+
+WEIGHTS, CARD, SUMS = "model.safetensors", "model.json", "SHA256SUMS"
+STATES_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A sealed model as read: its weights by name, its card (``model.json``), its folder."""
+
+    weights: dict[str, Tensor]
+    card: dict[str, Any]
+    path: Path
+
+
+@dataclass(frozen=True)
+class State:
+    """A training state as read: tensors by name and plain values, after so many steps."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    info: dict[str, Any]
+    damaged: list[Path] = field(default_factory=list)
+    """Newer state files that were passed over because their hash does not hold."""
+
+
+def seal(folder: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write a sealed model to ``folder``, replacing the one there as a whole.
+
+    Raises ``CannotGoOn`` when the disk refuses; what was there before is then untouched.
+    """
+    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    files = {
+        WEIGHTS: safetensors.torch.save(_plain(weights)),
+        CARD: (json.dumps(card, indent=2, ensure_ascii=True) + "\n").encode(),
+    }
+    files[SUMS] = "".join(
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
+    ).encode()
+    if new.exists():
+        shutil.rmtree(new)
+    make_folder(new)
+    for name, data in files.items():
+        write_durably(new / name, data)
+    # At every instant between these renames one whole model lies under one of the three names.
+    if folder.exists():
+        if old.exists():
+            shutil.rmtree(old)
+        folder.rename(old)
+    new.rename(folder)
+    _sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_sealed(path: str | Path) -> Sealed:
+    """Read a sealed model from its folder or from the run folder around it.
+
+    A folder that is missing or torn is replaced by the sibling whose hashes hold, as a writer
+    killed between two renames leaves them. Raises ``ModelFileError``.
+    """
+    path = Path(path)
+    folder = path if (path / CARD).exists() or path.name == "model" else path / "model"
+    if not path.exists() and not _siblings(path):
+        raise ModelFileError(
+            f"no model or run folder at {path}",
+            fix="give the folder that `resnets train` printed, such as runs/photos",
+        )
+    if not folder.exists() and not _siblings(folder):
+        raise ModelFileError(
+            f"{path} holds no sealed model",
+            fix="let the run finish (the same `resnets train` command continues it)",
+        )
+    problems = []
+    for candidate in (folder, *_siblings(folder)):
+        try:
+            return _read_whole(candidate)
+        except (ModelFileError, OSError) as problem:
+            problems.append(problem)
+    if isinstance(problems[0], ModelFileError):
+        raise problems[0]
+    raise ModelFileError(f"{folder}: {problems[0]}", fix="restore the folder from a copy, or train")
+
+
+def _siblings(folder: Path) -> list[Path]:
+    names = (folder.name + ".new", folder.name + ".old")
+    return [folder.with_name(name) for name in names if folder.with_name(name).exists()]
+
+
+def _read_whole(folder: Path) -> Sealed:
+    restore = "restore it from a copy, or train again"
+    sums = {}
+    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        sums[name] = digest
+    files = {}
+    for name in (WEIGHTS, CARD):
+        files[name] = (folder / name).read_bytes()
+        if hashlib.sha256(files[name]).hexdigest() != sums.get(name):
+            raise ModelFileError(
+                f"{folder / name} is damaged: its SHA-256 is not the one in {SUMS}", fix=restore
+            )
+    try:
+        return Sealed(safetensors.torch.load(files[WEIGHTS]), json.loads(files[CARD]), folder)
+    except (safetensors.SafetensorError, ValueError) as cause:
+        raise ModelFileError(f"{folder} is no sealed model: {cause}", fix=restore) from cause
+
+
+def save_state(folder: Path, step: int, tensors: dict[str, Tensor], info: dict[str, Any]) -> Path:
+    """Write a training state and remove all but the newest two. Raises ``CannotGoOn``."""
+    data = safetensors.torch.save(_plain(tensors), metadata={"info": json.dumps(info)})
+    path = folder / f"step-{step:09d}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
+    make_folder(folder)
+    write_durably(path, data)
+    # A later step may lie here from a run that went on under another plan; the one just
+    # written is the newest by definition.
+    others = sorted(other for other in folder.glob("step-*.safetensors") if other != path)
+    for other in others:
+        if other.name > path.name:
+            other.unlink()
+    for other in [other for other in others if other.name < path.name][: -STATES_KEPT + 1]:
+        other.unlink()
+    return path
+
+
+def newest_state(folder: Path) -> State | None:
+    """The newest state whose hash holds, or ``None`` where there is no state file at all.
+
+    Raises ``ModelFileError`` when there are state files and every one of them is damaged.
+    """
+    damaged: list[Path] = []
+    for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
+        _, step, digest = path.stem.split("-")
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest()[:16] != digest:
+            damaged.append(path)
+            continue
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        info = json.loads(header["__metadata__"]["info"])
+        return State(int(step), safetensors.torch.load(data), info, damaged)
+    if damaged:
+        raise ModelFileError(
+            f"every training state in {folder} is damaged ({', '.join(p.name for p in damaged)})",
+            fix="start again with --fresh; the old folder is kept",
+        )
+    return None
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents. Raises ``CannotGoOn`` with the path and the reason."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise CannotGoOn(
+            f"cannot make the folder {folder}: {cause.strerror}", fix="choose another with --out"
+        ) from cause
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file so that after a power cut it is there as a whole or not at all.
+
+    Raises ``CannotGoOn`` with the path, the bytes needed and the bytes free.
+    """
+    aside = path.with_name(path.name + ".tmp")
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        _sync_folder(path.parent)
+    except OSError as cause:
+        aside.unlink(missing_ok=True)
+        free = shutil.disk_usage(path.parent).free if path.parent.exists() else 0
+        raise CannotGoOn(
+            f"cannot write {path}: {cause.strerror} ({len(data):,} bytes needed, {free:,} free)",
+            fix="make room or choose another folder, then type the same command again",
+        ) from cause
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder; its rename is durable without
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, contiguous, each with memory of its own: what safetensors can write."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,203 @@
+"""A folder of images: one subfolder per class, below ``train``, ``val`` and ``test`` or not."""
+
+import os
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from resnets.data.listing import (
+    BY_HASH,
+    NAMED_SPLITS,
+    Listed,
+    assemble,
+    class_name,
+    natural_key,
+    split_by_hash,
+    told,
+)
+from resnets.data.sources import Dataset
+from resnets.decoding import IMAGE_SUFFIXES
+from resnets.errors import DataError
+
+LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+"""What operating systems leave in folders, beside names with a leading dot."""
+
+
+def open_folder(root: Path) -> Dataset:
+    """The data set of a folder; nothing is decoded.
+
+    Either ``train/CLASS/...`` with optional ``val`` (or ``valid``, ``validation``) and ``test``
+    beside it, or ``CLASS/...``, which is split by a hash of the paths. Images may lie at any
+    depth below their class. Raises ``DataError`` for a folder that is no such thing.
+    """
+    root = Path(os.path.abspath(root))
+    walk = _Walk(root)
+    parts: dict[str, os.DirEntry[str]] = {}
+    others: list[str] = []
+    for entry in walk.visible(root):
+        if walk.kind(entry) != "folder":
+            continue
+        part = NAMED_SPLITS.get(entry.name.lower())
+        if part in parts:
+            raise DataError(
+                f"{root} has both {parts[part].name}/ and {entry.name}/", fix="keep one of them"
+            )
+        if part:
+            parts[part] = entry
+        else:
+            others.append(entry.name)
+    others.sort(key=natural_key)
+    if "train" in parts and (not others or walk.has_folders(parts["train"])):
+        listed = {part: walk.labelled(entry.path, part=part) for part, entry in parts.items()}
+        notes = [f"not used, for it lies beside train/: {told(others)}"] if others else []
+    elif parts and not others:
+        raise DataError(
+            f"{root} has {' and '.join(entry.name for entry in parts.values())} but no train",
+            fix=f"put the training images into {root / 'train' / 'CLASS'}",
+        )
+    else:  # a class may be called test, or train beside plane and ship
+        listed = split_by_hash(walk.labelled(root, part="train"))
+        names = sorted(entry.name for entry in parts.values())
+        notes = [BY_HASH, *(f"{name}/ is taken for a class, not for a split" for name in names)]
+    return assemble(root, listed, source=root, notes=notes + walk.notes())
+
+
+@dataclass
+class _Walk:
+    """Reads folders, each real one once per split, and remembers what a person should know."""
+
+    root: Path
+    empty: list[str] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    suffixes: Counter[str] = field(default_factory=Counter)
+
+    def labelled(self, folder: str | Path, *, part: str) -> list[Listed]:
+        """The images of one split, class by class; ``folder`` holds the class folders."""
+        found: dict[str, list[str]] = {}
+        loose = 0
+        seen = {self._identity(path) for path in (folder, self.root, *self.root.parents)}
+        folders: deque[tuple[str, str]] = deque()
+        links: deque[tuple[str, str]] = deque()  # after all real folders: those keep their class
+        for entry in self.visible(folder):
+            if self.kind(entry) == "folder":
+                label = class_name(entry.name)
+                found[label] = []
+                (links if entry.is_symlink() else folders).append((label, entry.path))
+            else:
+                loose += _is_image(entry)
+        while folders or links:
+            label, path = (folders or links).popleft()
+            if (identity := self._identity(path)) in seen:
+                self.repeated.append(self._relative(path))
+                continue
+            seen.add(identity)
+            for entry in self.visible(path):
+                kind = self.kind(entry)
+                if kind == "folder":
+                    (links if entry.is_symlink() else folders).append((label, entry.path))
+                elif kind == "broken":
+                    self.broken.append(self._relative(entry.path))
+                elif _is_image(entry):
+                    found[label].append(self._relative(entry.path))
+                else:
+                    self.suffixes[os.path.splitext(entry.name)[1].lower() or "no suffix"] += 1
+        prefix = self._relative(folder)
+        if not any(found.values()):
+            self._without_classes(folder, part, loose)
+            self.empty.append(prefix)
+        elif loose:
+            self.unlabelled.append(f"{loose:,} in {prefix or folder}")
+        self.empty += [f"{prefix}/{label}".lstrip("/") for label in found if not found[label]]
+        return [
+            Listed(path, label)
+            for label in sorted(found, key=natural_key)
+            for path in sorted(found[label])
+        ]
+
+    def _without_classes(self, folder: str | Path, part: str, loose: int) -> None:
+        """Raise ``DataError`` for a split without one labelled image, where that is no choice."""
+        if loose and part == "test":  # competitions keep the labels of their test images
+            self.unlabelled.append(f"{loose:,} in {self._relative(folder)}")
+        elif loose:
+            raise DataError(
+                f"{folder} holds {loose:,} images but no class folders",
+                fix="put each image into a folder named after its class",
+            )
+        elif part == "train" and self.suffixes:
+            raise DataError(
+                f"{folder} holds no images, but files of other kinds: {_counts(self.suffixes)}",
+                fix="convert them to JPEG or PNG",
+            )
+        elif part == "train":
+            raise DataError(
+                f"{folder} holds no images",
+                fix="make one folder per class in it, each with its images",
+            )
+
+    def notes(self) -> list[str]:
+        """What was met and is not used, one sentence each."""
+        sentences = {
+            "folders without images": self.empty,
+            "images outside class folders, not used": self.unlabelled,
+            "folders met a second time through a link, not used again": self.repeated,
+            "links that lead nowhere, not used": self.broken,
+        }
+        notes = [f"{what}: {told(sorted(paths))}" for what, paths in sentences.items() if paths]
+        if self.suffixes:
+            notes.append(
+                f"{self.suffixes.total():,} files are no images by their suffix and not used: "
+                f"{_counts(self.suffixes)}"
+            )
+        return notes
+
+    def has_folders(self, entry: os.DirEntry[str]) -> bool:
+        """Whether a folder holds further ones."""
+        return any(self.kind(inside) == "folder" for inside in self.visible(entry.path))
+
+    def visible(self, folder: str | Path) -> list[os.DirEntry[str]]:
+        """A folder's entries without hidden ones. Raises ``DataError`` where it is closed to us."""
+        try:
+            with os.scandir(folder) as entries:
+                return [
+                    entry
+                    for entry in entries
+                    if not entry.name.startswith(".") and entry.name.lower() not in LITTER
+                ]
+        except OSError as cause:
+            raise _closed(folder, cause) from cause
+
+    def kind(self, entry: os.DirEntry[str]) -> str:
+        """``folder``, ``file``, or ``broken`` for what is neither or leads nowhere."""
+        try:
+            return "folder" if entry.is_dir() else "file" if entry.is_file() else "broken"
+        except PermissionError as cause:
+            raise _closed(entry.path, cause) from cause
+        except OSError:  # a link to itself
+            return "broken"
+
+    def _identity(self, folder: str | Path) -> tuple[int, int]:
+        try:
+            status = os.stat(folder)
+        except OSError as cause:
+            raise _closed(folder, cause) from cause
+        return status.st_dev, status.st_ino
+
+    def _relative(self, path: str | Path) -> str:
+        return str(path)[len(str(self.root)) :].replace(os.sep, "/").lstrip("/")
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _counts(suffixes: Counter[str]) -> str:
+    return told(f"{suffix} ({count:,})" for suffix, count in suffixes.most_common())
+
+
+def _closed(folder: str | Path, cause: OSError) -> DataError:
+    return DataError(
+        f"the folder {folder} cannot be read: {cause.strerror}",
+        fix=f"give yourself the right to read it (chmod -R u+rX '{folder}'), or take it out",
+    )

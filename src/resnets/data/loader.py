@@ -1,0 +1,230 @@
+"""Which sample, in which order, on which worker: pure functions of (seed, epoch, step).
+
+Training reads one endless stream, the epochs' permutations end to end, and a batch is a window
+of it: step ``s`` takes positions ``s * B`` to ``(s + 1) * B``. So every batch is full, every
+sample comes once per epoch, no last batch of one upsets batch norm, and a position in training
+is one integer, the step.
+"""
+
+import functools
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from resnets.config import Preprocess
+from resnets.data.augmentation import Augmentation
+from resnets.data.sources import ArrayImages, Split
+from resnets.data.transforms import to_pixels
+from resnets.errors import CannotGoOn, UnreadableImage
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one optimizer step sees, before normalisation."""
+
+    pixels: Tensor
+    """(N, C, H, W) float32 or uint8, 0 to 255."""
+    labels: Tensor
+    """(N,) int64."""
+    indices: np.ndarray
+    """(N,) positions in the training split, for naming a batch's images."""
+
+
+class Batches(Protocol):
+    """Where training gets its batches: any step can be the first."""
+
+    def starting_at(self, step: int) -> Iterator[Batch]:
+        """Endless batches from ``step`` on."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """The stream of samples: which one stands at which position.
+
+    ``balance="order"`` draws every class equally often: an epoch then has the same length, in
+    which a small class comes around several times and a large one in part.
+    """
+
+    seed: int
+    labels: np.ndarray
+    """(N,) int64."""
+    balance: Literal["none", "order"] = "none"
+
+    def window(self, step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """The epochs and the samples, (B,) each, of the batch at ``step``."""
+        positions = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64)
+        epochs, places = np.divmod(positions, len(self.labels))
+        samples = np.empty_like(positions)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            samples[here] = _epoch_order(self.seed, int(epoch), self.balance, self._key())[
+                places[here]
+            ]
+        return epochs, samples
+
+    def _key(self) -> bytes:
+        return self.labels.tobytes()
+
+
+@functools.lru_cache(maxsize=3)  # a batch touches two epochs at most; a small set touches more
+def _epoch_order(seed: int, epoch: int, balance: str, labels: bytes) -> np.ndarray:
+    generator = np.random.Generator(np.random.Philox(key=(seed, epoch)))
+    label_of = np.frombuffer(labels, dtype=np.int64)
+    if balance == "none":
+        return generator.permutation(len(label_of))
+    classes = np.unique(label_of)
+    shares = [len(part) for part in np.array_split(label_of, len(classes))]
+    drawn = []
+    for label, share in zip(generator.permutation(classes), shares, strict=True):
+        members = np.flatnonzero(label_of == label)
+        rounds = -(-share // len(members))
+        drawn.append(
+            np.concatenate([generator.permutation(members) for _ in range(rounds)])[:share]
+        )
+    return generator.permutation(np.concatenate(drawn))
+
+
+def sample_seed(seed: int, epoch: int, sample: int) -> int:
+    """A 63-bit seed for one sample's augmentation in one epoch."""
+    return int(np.random.SeedSequence((seed, epoch, sample)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """A 63-bit seed for what is drawn for a whole batch, and for dropout."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+
+
+@dataclass(frozen=True)
+class MemoryBatches:
+    """Batches of images that lie in memory as one array."""
+
+    split: Split
+    preprocess: Preprocess
+    augmentation: Augmentation
+    order: Order
+    batch_size: int
+
+    def starting_at(self, step: int) -> Iterator[Batch]:
+        """Endless batches from ``step`` on."""
+        images = self.split.images
+        assert isinstance(images, ArrayImages)  # noqa: S101
+        array = torch.from_numpy(images.array)
+        labels = torch.from_numpy(self.split.labels)
+        while True:
+            epochs, samples = self.order.window(step, self.batch_size)
+            chosen = torch.from_numpy(samples)
+            pixels = array[chosen]
+            if self.augmentation.per_image:
+                seeds = (
+                    sample_seed(self.order.seed, int(epoch), int(sample))
+                    for epoch, sample in zip(epochs, samples, strict=True)
+                )
+                pixels = torch.stack(
+                    [self.augmentation.colour(image, seed) for image, seed in zip(pixels, seeds)]
+                )
+            yield Batch(to_pixels(pixels, self.preprocess), labels[chosen], samples)
+            step += 1
+
+
+@dataclass(frozen=True)
+class WorkerBatches:
+    """Batches of images that are decoded and augmented one by one, in worker processes."""
+
+    split: Split
+    preprocess: Preprocess
+    augmentation: Augmentation
+    order: Order
+    batch_size: int
+    workers: int
+    start_method: str | None = None
+    """How processes are made; ``None``: the platform's default. ``spawn`` works too."""
+
+    def starting_at(self, step: int) -> Iterator[Batch]:
+        """Endless batches from ``step`` on.
+
+        Raises ``UnreadableImage`` for a file that cannot be decoded and ``CannotGoOn`` when a
+        worker dies; never another image in its place.
+        """
+        context = multiprocessing.get_context(self.start_method) if self.workers else None
+        loader = DataLoader(
+            _Samples(self.split, self.preprocess, self.augmentation, self.order.seed),
+            batch_sampler=_Windows(self.order, self.batch_size, step),
+            num_workers=self.workers,
+            multiprocessing_context=context,
+            collate_fn=_collate,
+            worker_init_fn=_ignore_ctrl_c,
+            generator=torch.Generator(),  # without one, the loader draws from the global one
+        )
+        labels = torch.from_numpy(self.split.labels)
+        batches = iter(loader)
+        while True:
+            try:
+                pixels, samples = next(batches)
+            except RuntimeError as cause:
+                if "worker" not in str(cause):
+                    raise
+                raise CannotGoOn(
+                    f"a worker process died: {str(cause).splitlines()[0]}",
+                    fix="type the same command again; with --workers 0 it needs less memory",
+                ) from cause
+            if isinstance(pixels, str):
+                raise UnreadableImage(
+                    f"{pixels} (found in training, after {step} steps)",
+                    fix="mend or remove that file, then type the same command with --fresh",
+                )
+            yield Batch(pixels, labels[samples], samples.numpy())
+            step += 1
+
+
+class _Windows:
+    """A batch sampler without an end: each batch a list of (epoch, sample)."""
+
+    def __init__(self, order: Order, batch_size: int, step: int) -> None:
+        self.order, self.batch_size, self.step = order, batch_size, step
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        step = self.step
+        while True:
+            epochs, samples = self.order.window(step, self.batch_size)
+            yield list(zip(epochs.tolist(), samples.tolist(), strict=True))
+            step += 1
+
+
+class _Samples(TorchDataset[tuple[Tensor | str, int]]):
+    """(epoch, sample) -> pixels and the sample, or the reason why it cannot be read."""
+
+    def __init__(
+        self, split: Split, preprocess: Preprocess, augmentation: Augmentation, seed: int
+    ) -> None:
+        self.split, self.preprocess, self.augmentation = split, preprocess, augmentation
+        self.seed = seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor | str, int]:
+        epoch, sample = key
+        try:
+            image = self.split.images[sample]
+        except UnreadableImage as problem:
+            return problem.problem, sample
+        seed = sample_seed(self.seed, epoch, sample)
+        return self.augmentation.crop_photo(image, self.preprocess, seed), sample
+
+
+def _collate(items: list[tuple[Tensor | str, int]]) -> tuple[Tensor | str, Tensor]:
+    samples = torch.tensor([sample for _, sample in items])
+    for pixels, _ in items:
+        if isinstance(pixels, str):
+            return pixels, samples
+    return torch.utils.data.default_collate([pixels for pixels, _ in items]), samples
+
+
+def _ignore_ctrl_c(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; only the parent acts on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,242 @@
+"""Every image file read once, before training: hashed, checked, and into memory where it fits."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from resnets.data.listing import told
+from resnets.data.sources import ArrayImages, Dataset, FileImages, LeftOut, Split
+from resnets.decoding import decode, read_header
+from resnets.errors import DataError, UnreadableImage
+
+TOO_MANY = 0.2
+"""The share of unreadable files beyond which the data set as a whole is refused."""
+CHUNK = 64
+"""Files a thread takes at a time: one by one, handing them out would cost as much as reading."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _File(NamedTuple):
+    part: str
+    images: FileImages
+    position: int
+
+    @property
+    def path(self) -> Path:
+        return self.images.root / self.images.paths[self.position]
+
+
+class _Seen(NamedTuple):
+    digest: str
+    """SHA-256 of the file's bytes."""
+    shape: tuple[int, int]
+    """Height and width by the header."""
+    grey: bool
+    decoded: bool = False
+
+
+def read_images(
+    dataset: Dataset,
+    *,
+    seconds: float = 60,
+    progress: Callable[[int, int], None] | None = None,
+    memory: int = 2 * 2**30,
+) -> Dataset:
+    """The data set with digests, without files that cannot be read, in memory where it fits.
+
+    Images of one shape (with one channel if all are grey) that take at most ``memory`` bytes
+    become arrays. Otherwise files are decoded as a check until ``seconds`` have passed, and a
+    note says of how many only the header was read.
+
+    Args:
+        progress: told the images done and their number, now and then.
+
+    Raises ``DataError`` when more than a fifth of at least five files are unreadable, or all
+    training images of a class.
+    """
+    deadline = time.monotonic() + seconds
+    files = [
+        _File(part, split.images, position)
+        for part, split in dataset.splits.items()
+        if isinstance(split.images, FileImages)
+        for position in range(len(split))
+    ]
+    tell = _HalfSteps(progress, sum(map(len, dataset.splits.values())), len(files))
+    seen = list(_in_threads(_inspect, files, tell))
+    shape = _shared_shape(seen, memory)
+    arrays = {
+        part: np.empty((len(split), *shape), np.uint8)
+        for part, split in dataset.splits.items()
+        if shape and isinstance(split.images, FileImages)
+    }
+
+    def check(pair: tuple[_File, _Seen | str]) -> _Seen | str:
+        file, found = pair
+        array = arrays.get(file.part)
+        if isinstance(found, str) or (array is None and time.monotonic() > deadline):
+            return found
+        return _decode(file, array) or found._replace(decoded=True)
+
+    found = list(_in_threads(check, list(zip(files, seen, strict=True)), tell))
+    notes = _notes(found, seconds)
+    rows = iter(found)
+    splits: dict[str, Split] = {}
+    left_out: list[LeftOut] = []
+    for part, split in dataset.splits.items():
+        if isinstance(split.images, FileImages):
+            outcome = list(islice(rows, len(split)))
+            splits[part] = _readable(split, outcome, arrays.pop(part, None))
+            left_out += [
+                LeftOut(name, reason)
+                for name, reason in zip(split.names, outcome, strict=True)
+                if isinstance(reason, str)
+            ]
+        else:
+            splits[part] = _with_digests(split)
+    _refuse_too_many(dataset, left_out, len(files))
+    _refuse_lost_classes(dataset, splits["train"], left_out)
+    for part in [part for part, split in splits.items() if not len(split)]:
+        notes.append(f"no image of {part} can be read: there is no such split")
+        del splits[part]
+    return replace(
+        dataset,
+        splits=splits,
+        notes=(*dataset.notes, *notes),
+        left_out=(*dataset.left_out, *left_out),
+    )
+
+
+def _inspect(file: _File) -> _Seen | str:
+    """What a file's bytes and header tell, or the reason why it cannot be read."""
+    try:
+        data = file.path.read_bytes()
+        header = read_header(data)
+    except (OSError, UnreadableImage) as error:
+        return _reason(error)
+    return _Seen(hashlib.sha256(data).hexdigest(), (header.height, header.width), header.grey)
+
+
+def _decode(file: _File, array: np.ndarray | None) -> str | None:
+    """Decode a file into its row of ``array``, or as a check; the reason where that fails."""
+    try:
+        image = decode(file.path.read_bytes(), background=file.images.background)
+    except (OSError, UnreadableImage) as error:
+        return _reason(error)
+    if array is not None:
+        if image.shape[:2] != array.shape[1:3]:
+            return "has another size than its header says"
+        array[file.position] = image[..., : array.shape[3]]
+    return None
+
+
+def _reason(error: OSError | UnreadableImage) -> str:
+    if isinstance(error, UnreadableImage):
+        return error.problem.removeprefix("image: ")  # what bytes are called
+    return f"could not be read ({error.strerror})"
+
+
+def _shared_shape(seen: Sequence[_Seen | str], memory: int) -> tuple[int, int, int] | None:
+    """Height, width and channels where all images share them and fit into memory."""
+    readable = [item for item in seen if not isinstance(item, str)]
+    shapes = {item.shape for item in readable}
+    if len(shapes) != 1:
+        return None
+    height, width = shapes.pop()
+    channels = 1 if all(item.grey for item in readable) else 3
+    fits = len(seen) * height * width * channels <= memory
+    return (height, width, channels) if fits else None
+
+
+def _readable(split: Split, outcome: Sequence[_Seen | str], array: np.ndarray | None) -> Split:
+    """The split without the files whose outcome is a reason."""
+    seen = [(index, item) for index, item in enumerate(outcome) if not isinstance(item, str)]
+    kept = np.array([index for index, _ in seen], dtype=np.int64)
+    if array is None:
+        images = split.images.take(kept)
+    else:
+        images = ArrayImages(array if len(kept) == len(array) else array[kept])
+    names = tuple(split.names[index] for index in kept)
+    return Split(images, split.labels[kept], names, tuple(item.digest for _, item in seen))
+
+
+def _with_digests(split: Split) -> Split:
+    """A split in memory, each array hashed."""
+    digests = split.digests or tuple(
+        hashlib.sha256(split.images[index].tobytes()).hexdigest() for index in range(len(split))
+    )
+    return replace(split, digests=digests)
+
+
+def _refuse_too_many(dataset: Dataset, left_out: Sequence[LeftOut], files: int) -> None:
+    if files >= 5 and len(left_out) > TOO_MANY * files:
+        first = told((f"{item.path} ({item.reason})" for item in left_out), most=10)
+        raise DataError(
+            f"{len(left_out):,} of {files:,} files of {dataset.source} are unreadable: {first}",
+            fix="mend or remove them; what opens elsewhere can be saved as JPEG or PNG",
+        )
+
+
+def _refuse_lost_classes(dataset: Dataset, train: Split, left_out: Sequence[LeftOut]) -> None:
+    lost = np.setdiff1d(dataset.splits["train"].labels, train.labels)
+    if len(lost):
+        first = told(f"{item.path} ({item.reason})" for item in left_out)
+        raise DataError(
+            f"no training image of {told(repr(dataset.classes[label]) for label in lost)} "
+            f"can be read; unreadable: {first}",
+            fix="mend these files, or take the class out",
+        )
+
+
+def _notes(found: Sequence[_Seen | str], seconds: float) -> list[str]:
+    late = sum(not isinstance(item, str) and not item.decoded for item in found)
+    if not late:
+        return []
+    return [
+        f"the check of all files was cut after {seconds:g} seconds: of {late:,} of "
+        f"{len(found):,} only the header was read"
+    ]
+
+
+class _HalfSteps:
+    """Tells progress in images: a file counts half when inspected, half when decoded."""
+
+    def __init__(
+        self, progress: Callable[[int, int], None] | None, images: int, files: int
+    ) -> None:
+        self.progress, self.images = progress, images
+        self.halves = 2 * (images - files)
+
+    def __call__(self, steps: int) -> None:
+        self.halves += steps
+        if self.progress:
+            self.progress(self.halves // 2, self.images)
+
+
+def _in_threads(
+    work: Callable[[Item], Result], items: Sequence[Item], tell: Callable[[int], None]
+) -> Iterator[Result]:
+    """``work`` of every item, in order, on the cores this process may use."""
+    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    pool = ThreadPoolExecutor(_cores())
+    try:
+        for results in pool.map(lambda chunk: [work(item) for item in chunk], chunks):
+            yield from results
+            tell(len(results))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the rest
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,386 @@
+"""From a file or bytes to upright RGB pixels: the one way pictures come in.
+
+The same picture gives the same pixels as a path, as bytes and as a Pillow image. Its kind is told
+by its first bytes, not by its name, and its size by its header before anything is decoded.
+Pillow and numpy only; safe in threads.
+"""
+
+import codecs
+import io
+import os
+import stat
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from resnets.errors import UnreadableImage
+
+
+class _Jpeg(JpegImageFile):
+    """A JPEG that does not search its EXIF for a resolution when opened.
+
+    That costs time on every photo, and warns where the EXIF is damaged.
+    """
+
+    def getexif(self) -> Image.Exif:
+        return Image.Exif()
+
+
+# The classes, not Image.open: it warns about large images, and a warning can be hidden only by
+# changing the filters of the whole process.
+_OPENERS: dict[str, type[ImageFile]] = {
+    "JPEG": _Jpeg,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "TIFF": TiffImageFile,
+}
+FORMATS = (*_OPENERS, "MPO")
+"""What is read, by Pillow's names; of an MPO, a phone's file of several JPEGs, the first one."""
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+)
+"""Endings of file names, lower case, under which pictures are looked for."""
+
+MAX_PIXELS = 178_956_970
+"""The largest image read, in pixels: where Pillow too refuses (1 GiB at 6 bytes a pixel)."""
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"RIFF", "WEBP"),
+    (b"BM", "BMP"),
+    (b"GIF8", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),  # BigTIFF
+    (b"MM\0+", "TIFF"),
+)
+
+_CONVERT = "save it as JPEG or PNG"
+_REPLACE = "replace it with a sound copy, or remove it"
+
+_FOREIGN = (  # what else is found under a picture's name: offset, first bytes, in words, fix
+    (4, b"ftypavi", "an AVIF image", _CONVERT),
+    (4, b"ftyphe", "a HEIC photo", _CONVERT),
+    (4, b"ftypmif1", "a HEIC photo", _CONVERT),
+    (4, b"ftyp", "a video", _REPLACE),
+    (4, b"jP  ", "a JPEG 2000 image", _CONVERT),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image", _CONVERT),
+    (4, b"JXL ", "a JPEG XL image", _CONVERT),
+    (0, b"\xff\x0a", "a JPEG XL image", _CONVERT),
+    (0, b"8BPS", "a Photoshop file", _CONVERT),
+    (0, b"\0\0\1\0", "an icon (ICO)", _CONVERT),
+    (0, b"qoif", "a QOI image", _CONVERT),
+    (0, b"DDS ", "a DDS texture", _CONVERT),
+    (0, b"P4\n", "a PBM image", _CONVERT),
+    (0, b"P5\n", "a PGM image", _CONVERT),
+    (0, b"P6\n", "a PPM image", _CONVERT),
+    (0, b"%PDF", "a PDF document", _CONVERT),
+    (0, b"%!PS", "a PostScript file", _CONVERT),
+    (0, b"\xc5\xd0\xd3\xc6", "a PostScript file", _CONVERT),
+    (0, b"PK\3\4", "a ZIP archive", "unpack it and remove it"),
+    (0, b"\x1f\x8b", "a gzip archive", "unpack it and remove it"),
+    (0, b"\x93NUMPY", "a NumPy array", _CONVERT),
+    (0, b"\0\5\x16\7", "a macOS companion file without a picture", "remove it"),
+    (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the picture: git lfs pull"),
+)
+
+_TURNS = {  # EXIF 2.32, tag 0x0112
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_EIGHT_BITS = frozenset("1 L LA P PA RGB RGBA RGBa RGBX CMYK YCbCr HSV LAB".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says about its picture before it is decoded."""
+
+    width: int
+    """Upright: after the EXIF orientation."""
+    height: int
+    format: str
+    """One of ``FORMATS``."""
+    mode: str
+    """Pillow's mode, such as RGB, L or CMYK."""
+    grey: bool
+
+
+def decode(
+    source: str | Path | bytes | Image.Image, *, background: tuple[int, int, int] = (255, 255, 255)
+) -> NDArray[np.uint8]:
+    """Upright RGB pixels, (H, W, 3) uint8, of a file, of its bytes or of a Pillow image.
+
+    The first frame or page. EXIF orientation is applied, transparency lies over ``background``,
+    CMYK is converted as Pillow does, 16-bit grey is scaled by 1/257. Raises ``UnreadableImage``.
+    """
+    with _opened(source) as image:
+        image.load()
+        upright = _flat(image, background)
+        if not isinstance(image, TiffImageFile):  # which Pillow turns while it loads
+            turn = _TURNS.get(_orientation(image.info.get("exif")))
+            upright = upright if turn is None else upright.transpose(turn)
+        return np.array(upright)
+
+
+def read_header(source: str | Path | bytes) -> Header:
+    """Size, format and colour of a picture without decoding it; raises ``UnreadableImage``."""
+    with _opened(source) as image:
+        if isinstance(image, TiffImageFile):
+            tags = image.tag_v2
+            width, height, orientation = tags[256], tags[257], tags.get(274, 1)
+        else:
+            width, height = image.size
+            orientation = _orientation(image.info.get("exif") or _late_exif(image))
+        if orientation in (5, 6, 7, 8):
+            width, height = height, width
+        grey = image.mode in ("1", "L", "LA", *_SIXTEEN_BITS)
+        return Header(width, height, str(image.format), image.mode, grey)
+
+
+class _Refused(Exception):
+    """A reason in plain words and one fix; becomes ``UnreadableImage`` where the name is known."""
+
+    def __init__(self, reason: str, fix: str) -> None:
+        self.reason, self.fix = reason, fix
+
+
+@contextmanager
+def _opened(source: str | Path | bytes | Image.Image) -> Iterator[Image.Image]:
+    """The picture, its size checked and nothing decoded; whatever fails inside is explained."""
+    head, size, name = b"", 0, "image"
+    try:
+        if isinstance(source, Image.Image):
+            name = _printable(getattr(source, "filename", "")) or name
+            with _quiet(source.format, b""):
+                yield _checked(source)
+            return
+        if isinstance(source, (str, Path)):
+            name = _printable(source)
+        with _stream(source) as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            head = file.read(4096)
+            kind = _recognised(head)
+            file.seek(0)
+            with _quiet(kind, head):
+                yield _checked(_OPENERS[kind](file))
+    except Exception as error:  # Pillow raises whatever its parsers meet, struct.error too
+        reason, fix = _explanation(error, head, size)
+        raise UnreadableImage(f"{name}: {reason}", fix=fix) from error
+
+
+def _printable(name: object) -> str:
+    """A file's name on one line; bytes that are no text and control characters are escaped."""
+    text = os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else ""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _stream(source: str | Path | bytes) -> BinaryIO:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source)
+    mode = os.stat(source).st_mode
+    if stat.S_ISDIR(mode):
+        raise _Refused("is a folder", "name a picture inside it")
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for a writer
+        raise _Refused("is not a regular file", "copy the picture into a file")
+    return open(source, "rb")
+
+
+def _recognised(head: bytes) -> str:
+    """The format's name by the first bytes, or ``_Refused`` saying what the file is instead."""
+    for magic, kind in _MAGIC:
+        if head.startswith(magic) and (kind != "WEBP" or head[8:12] == b"WEBP"):
+            return kind
+    if not head:
+        raise _Refused("is empty (0 bytes)", _REPLACE)
+    if not any(head):
+        raise _Refused("holds only zero bytes", _REPLACE)
+    for offset, magic, words, fix in _FOREIGN:
+        if head.startswith(magic, offset):
+            raise _Refused(f"is {words}, which is not read", fix)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script")):
+        raise _Refused("is a web page (HTML), no picture", "download the picture itself")
+    if text.startswith(b"<") and b"<svg" in text:
+        raise _Refused("is an SVG drawing, which is not read", _CONVERT)
+    if _is_text(head):
+        raise _Refused("is a text file, no picture", "remove it")
+    raise _Refused("is no picture of a known format", f"{_CONVERT}, or remove it")
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # may end amid a character
+    except UnicodeDecodeError:
+        return False
+    return all(letter.isprintable() or letter.isspace() for letter in text)
+
+
+def _checked(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _Refused(
+            f"has {width} x {height} pixels, more than the limit of {MAX_PIXELS}",
+            "make it smaller",
+        )
+    return image
+
+
+_filters = threading.Lock()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    # Warning filters belong to the process: one thread at a time, and Pillow's warnings only.
+    with _filters, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _quiet(kind: str | None, head: bytes) -> AbstractContextManager[None]:
+    """Hide what Pillow says about odd tags, where it can say something at all."""
+    talkative = kind in ("TIFF", "GIF") or (kind == "PNG" and b"acTL" in head)
+    return _without_warnings() if talkative else nullcontext()
+
+
+def _flat(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """The loaded image in RGB, with nothing transparent left."""
+    if image.mode in _SIXTEEN_BITS:
+        image = _scaled(image)
+    elif image.mode not in _EIGHT_BITS:
+        words = "floating-point numbers" if image.mode == "F" else f"of Pillow's mode {image.mode}"
+        raise _Refused(f"has pixels that are {words}", "save it with 8 or 16 bits per channel")
+    key = image.info.get("transparency")
+    if image.mode == "RGB":
+        if key is None:
+            return image
+        if max(key) > 255:  # a 16-bit PNG: Pillow cuts the pixels to 8 bits, but not the key
+            image = image.copy()
+            image.info["transparency"] = tuple(value >> 8 for value in key)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    canvas = Image.new("RGB", image.size, background)
+    canvas.paste(layer, mask=layer)
+    return canvas
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """16-bit (or a TIFF's 12-bit) grey as 8-bit grey: scaled and rounded, where Pillow clips."""
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    values = np.asarray(image).astype(np.int64)
+    white = 4095 if tags.get(258) == (12,) else 65535
+    if values.min() < 0 or values.max() > white:
+        raise _Refused(
+            f"has values from {values.min()} to {values.max()}, none of them known to be white",
+            "save it with 8 or 16 bits per channel",
+        )
+    grey = (values * 255 + white // 2) // white
+    if tags.get(262) == 0:  # TIFF 6.0, PhotometricInterpretation: white is zero
+        grey = 255 - grey
+    scaled = Image.fromarray(grey.astype(np.uint8))
+    if (key := image.info.get("transparency")) is not None:
+        scaled.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return scaled
+
+
+def _orientation(exif: bytes | None) -> int:
+    """The orientation, 1 to 8, in an EXIF block: tag 0x0112 of its first directory; 1 if damaged.
+
+    Read here, because Pillow reads all tags and warns where one of them is damaged.
+    """
+    if not exif:
+        return 1
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = ">" if tiff.startswith(b"MM") else "<"
+    try:
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", tiff, entry)
+            if tag == 0x0112:
+                (value,) = struct.unpack_from(order + ("I" if kind == 4 else "H"), tiff, entry + 8)
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def _late_exif(image: Image.Image) -> bytes | None:
+    """A PNG's EXIF where it follows the pixels, found by stepping from chunk to chunk."""
+    if not isinstance(image, PngImageFile) or image.fp is None:
+        return None
+    image.fp.seek(8)
+    while len(start := image.fp.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", start)
+        if kind == b"eXIf":
+            return image.fp.read(length)
+        image.fp.seek(length + 4, io.SEEK_CUR)
+    return None
+
+
+def _explanation(error: Exception, head: bytes, size: int) -> tuple[str, str]:
+    """What went wrong with a picture, in plain words, and one fix."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case _Refused():
+            return error.reason, error.fix
+        case FileNotFoundError() | NotADirectoryError():
+            return "does not exist", "check the path"
+        case PermissionError():
+            return "may not be read by this user", "change its permissions"
+        case OSError(errno=int()):
+            return f"could not be read ({error.strerror})", "try again, or copy it to another disk"
+        case Image.DecompressionBombError():
+            return f"has more than {MAX_PIXELS} pixels", "make it smaller"
+        case MemoryError():
+            return "does not fit into memory", "make it smaller"
+    ended = (struct.error, EOFError, IndexError)  # a parser asked for more than there was
+    if (
+        "truncated" in text.lower()
+        or isinstance(error, ended)
+        or isinstance(error.__cause__, ended)
+        or _declared_size(head) > size
+    ):
+        return f"is cut short: it ends after {size} bytes, amid the picture", _REPLACE
+    if isinstance(error, SyntaxError):
+        return f"is damaged at its start ({text})", _REPLACE
+    return f"is damaged ({text})", _REPLACE
+
+
+def _declared_size(head: bytes) -> int:
+    """The file size that a WebP states, or the place of a TIFF's directory; else 0."""
+    try:
+        if head.startswith(b"RIFF"):
+            return 8 + struct.unpack_from("<I", head, 4)[0]
+        if head.startswith((b"II*\0", b"MM\0*")):
+            return struct.unpack_from("<I" if head.startswith(b"II") else ">I", head, 4)[0]
+    except struct.error:
+        return 0
+    return 0

@@ -1,0 +1,343 @@
+"""Image in, ranked labels out: ``load(path)`` opens a sealed model as a ``Classifier``."""
+
+import dataclasses
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, overload
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor, nn
+
+from resnets.checkpoint import read_sealed
+from resnets.config import Preprocess
+from resnets.console import printable
+from resnets.data.listing import natural_key
+from resnets.data.sources import SPLITS
+from resnets.data.transforms import preprocess_image
+from resnets.decoding import IMAGE_SUFFIXES, decode
+from resnets.engines import Engine
+from resnets.engines.pytorch import TorchEngine
+from resnets.errors import ConfigError, DataError, ModelFileError, ResnetsError, UnreadableImage
+from resnets.evaluation import (
+    BATCH_SIZE,
+    Answer,
+    Scores,
+    evaluate,
+    match_classes,
+    reason,
+    stream_probabilities,
+)
+from resnets.metrics import Floats
+from resnets.models import create_model
+
+Item = TypeVar("Item")
+Source = str | Path | bytes | PIL.Image.Image | np.ndarray
+Many = list[Any] | tuple[Any, ...] | Iterator[Any]
+ACCEPTED = "give a path, bytes, a PIL image or an (H, W, 3) uint8 RGB array, or a list of these"
+MEAN_IMAGE = "preprocess.mean_image"
+DIFFERENCES = 5
+"""Of the tensors that do not fit, an error tells so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A label and the probability the model gives it."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class FilePrediction:
+    """One file's ranked predictions, or why there are none."""
+
+    file: str
+    predictions: tuple[Prediction, ...] | None = None
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{file, predictions: [{label, probability}]}`` or ``{file, error}``, for JSON."""
+        if self.predictions is None:
+            return {"file": self.file, "error": self.error}
+        rows = [dataclasses.asdict(prediction) for prediction in self.predictions]
+        return {"file": self.file, "predictions": rows}
+
+    def to_csv(self) -> list[list[str | int | float]]:
+        """Rows of file, rank, label, probability and error; one without a label for an error."""
+        file = printable(self.file)
+        if self.predictions is None:
+            return [[file, "", "", "", printable(self.error or "")]]
+        ranked = enumerate(self.predictions, start=1)
+        return [[file, rank, printable(each.label), each.probability, ""] for rank, each in ranked]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Classifier:
+    """A sealed model, ready to answer: network, class names and the whole preprocessing."""
+
+    model: nn.Module
+    engine: Engine
+    """What runs the network."""
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    mean_image: Tensor | None
+    """(C, H, W), where ``preprocess.mean_image`` asks for it."""
+    card: dict[str, Any]
+    """``model.json``."""
+    path: Path
+    """The sealed model's folder."""
+
+    @overload
+    def predict(self, source: Source, top: int = 1) -> list[Prediction]: ...
+    @overload
+    def predict(self, source: Many, top: int = 1) -> list[list[Prediction]]: ...
+    def predict(
+        self, source: Source | Many, top: int = 1
+    ) -> list[Prediction] | list[list[Prediction]]:
+        """The ``top`` likeliest labels, best first; for many images a list of such lists.
+
+        Args:
+            source: a path, the bytes of a file, a PIL image or an (H, W, 3) uint8 RGB array;
+                or a list, a tuple or an iterator of these.
+
+        Raises ``DataError`` for anything else and for the first image that cannot be read.
+        """
+        if not isinstance(source, (list, tuple, Iterator)):
+            return self.predict([source], top)[0]
+        ranked = []
+        for answer in self._answers(source, self._read):
+            if isinstance(answer, UnreadableImage):
+                raise answer
+            ranked.append(self._ranked(answer, top))
+        return ranked
+
+    def predict_files(
+        self, paths: Iterable[str | Path], top: int = 1, *, batch_size: int = BATCH_SIZE
+    ) -> Iterator[FilePrediction]:
+        """One row per file, in order; a file that cannot be read carries the reason.
+
+        Memory does not grow with the number of files.
+        """
+        named, read = itertools.tee(paths)
+        answers = self._answers(read, self._decode, batch_size=batch_size)
+        for file, answer in zip(named, answers, strict=True):
+            if isinstance(answer, UnreadableImage):
+                yield FilePrediction(str(file), error=reason(answer, str(file)))
+            else:
+                yield FilePrediction(str(file), predictions=tuple(self._ranked(answer, top)))
+
+    def evaluate(
+        self,
+        data: Any = None,
+        split: str = "test",
+        *,
+        batch_size: int = BATCH_SIZE,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Scores:
+        """Scores on a split of anything ``open_dataset`` takes; classes are matched by name.
+
+        Without ``data`` it is the data the model was trained on. Raises ``DataError`` for a
+        split there is not and for a class the model does not know.
+        """
+        from resnets.data import open_dataset
+
+        dataset = open_dataset(self._own_data() if data is None else data)
+        if split not in dataset.splits:
+            raise DataError(
+                f"{dataset.name} has no split {split!r}",
+                fix=f"choose one of its splits: {', '.join(dataset.splits)}",
+            )
+        chosen = dataclasses.replace(dataset, splits={split: dataset.splits[split]})
+        matched = match_classes(chosen, self.classes)
+        return evaluate(
+            self.engine,
+            matched.splits[split],
+            self.preprocess,
+            self.classes,
+            name=split,
+            data=matched.name,
+            mean_image=self.mean_image,
+            batch_size=batch_size,
+            progress=progress,
+            left_out=[item for item in matched.left_out if _of(item.path, split)],
+            notes=matched.notes,
+        )
+
+    def _answers(
+        self,
+        sources: Iterable[Item],
+        read: Callable[[Item], np.ndarray],
+        *,
+        batch_size: int = BATCH_SIZE,
+    ) -> Iterator[Answer]:
+        def prepare(source: Item) -> Tensor:
+            return preprocess_image(read(source), self.preprocess, self.mean_image)
+
+        return stream_probabilities(self.engine, sources, prepare, batch_size=batch_size)
+
+    def _ranked(self, probabilities: Floats, top: int) -> list[Prediction]:
+        if top < 1:
+            raise ConfigError(f"top={top} asks for no answer", fix="ask for 1 or more labels")
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        return [Prediction(self.classes[index], float(probabilities[index])) for index in order]
+
+    def _read(self, source: Any) -> np.ndarray:
+        """(H, W, 3) uint8 from any one source ``predict`` accepts, or a ``DataError``."""
+        if isinstance(source, np.ndarray):
+            if (
+                source.dtype == np.uint8
+                and source.ndim == 3
+                and source.shape[2] == 3
+                and source.size
+            ):
+                return source
+            raise DataError(f"an array of {source.dtype} {source.shape} is no image", fix=ACCEPTED)
+        if isinstance(source, (str, Path)):
+            if os.path.isdir(source):
+                raise DataError(
+                    f"{source} is a folder", fix="pass find_images([folder]) to predict_files"
+                )
+            if not os.path.exists(source):
+                raise DataError(f"there is no file {str(source)!r}", fix=ACCEPTED)
+        elif not isinstance(source, (bytes, PIL.Image.Image)):
+            raise DataError(f"a {type(source).__name__} is no image", fix=ACCEPTED)
+        return self._decode(source)
+
+    def _decode(self, source: str | Path | bytes | PIL.Image.Image) -> np.ndarray:
+        return decode(source, background=self.preprocess.background)
+
+    def _own_data(self) -> Any:
+        """What the run folder around the model says it was trained on."""
+        from resnets.data.manifest import reopen
+
+        record = self.path.parent / "data.json"
+        if not record.exists():
+            raise DataError(
+                f"no data is given and none recorded in {record}",
+                fix="name the data: a folder, a CSV file or a data set's name",
+            )
+        return reopen(json.loads(record.read_text(encoding="utf-8")))
+
+
+def load(
+    path: str | Path, *, device: str = "cpu", precision: Literal["fp32", "bf16"] = "fp32"
+) -> Classifier:
+    """Open a sealed model or the run folder around one. Raises ``ModelFileError``."""
+    sealed = read_sealed(path)
+    weights = dict(sealed.weights)
+    mean_image = weights.pop(MEAN_IMAGE, None)
+    try:
+        classes = tuple(sealed.card["label_names"])
+        preprocess = Preprocess.from_dict(sealed.card["preprocess"])
+        options = {"num_classes": len(classes), "in_channels": preprocess.input_size[0]}
+        with torch.device("meta"):  # the weights follow; first ones would cost time and randomness
+            model = create_model(
+                sealed.card["architecture"], **(options | sealed.card.get("options", {}))
+            )
+    except (KeyError, TypeError, ResnetsError) as cause:
+        why = cause.problem if isinstance(cause, ResnetsError) else repr(cause)
+        raise ModelFileError(
+            f"{sealed.path}: model.json does not describe a model we can build: {why}",
+            fix="open it with the version of resnets that wrote it, or train again",
+        ) from cause
+    expected = {name: (tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
+    if preprocess.mean_image:
+        expected[MEAN_IMAGE] = (preprocess.input_size, torch.float32)
+    _check_weights(sealed.weights, expected, where=sealed.path)
+    model.load_state_dict(weights, strict=True, assign=True)
+    model.to(memory_format=torch.channels_last)
+    return Classifier(
+        model=model,
+        engine=TorchEngine(model, device, precision),
+        classes=classes,
+        preprocess=preprocess,
+        mean_image=mean_image,
+        card=sealed.card,
+        path=sealed.path,
+    )
+
+
+def _of(path: str, split: str) -> bool:
+    """Whether a file lies in no other split's folder."""
+    return path.partition("/")[0] not in set(SPLITS) - {split}
+
+
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
+    """The files named, as they are, and in place of a folder the images in and below it.
+
+    A folder's images come in natural order (2.jpg before 10.jpg); hidden files and folders are
+    passed over. Raises ``DataError`` for a folder without an image or without the right to look.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = list(_walk(path))
+        if not inside:
+            raise DataError(
+                f"no image in the folder {path}",
+                fix=f"name another folder; images end in {', '.join(sorted(IMAGE_SUFFIXES))}",
+            )
+        found += inside
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    seen = set()  # links may lead in a circle
+    for here, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(here)
+        folders[:] = _shown(folders) if real not in seen else []
+        for file in _shown(files) if real not in seen else []:
+            if Path(file).suffix.lower() in IMAGE_SUFFIXES:
+                yield Path(here, file)
+        seen.add(real)
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"cannot look into {error.filename}: {error.strerror}",
+        fix="make the folder readable or leave it out",
+    ) from error
+
+
+def _shown(names: list[str]) -> list[str]:
+    return sorted((name for name in names if not name.startswith(".")), key=natural_key)
+
+
+def _check_weights(
+    weights: dict[str, Tensor],
+    expected: dict[str, tuple[tuple[int, ...], torch.dtype]],
+    *,
+    where: Path,
+) -> None:
+    """Raise ``ModelFileError`` unless all tensors are there, fit and hold possible numbers."""
+    found = {name: (tuple(t.shape), t.dtype) for name, t in weights.items()}
+    wrong = [
+        f"{name}: {_told(found.get(name))} instead of {_told(expected.get(name))}"
+        for name in [*expected, *(found.keys() - expected.keys())]
+        if found.get(name) != expected.get(name)
+    ]
+    if not wrong:
+        wrong = [
+            f"{name} holds impossible numbers"
+            for name, tensor in weights.items()
+            if not torch.isfinite(tensor).all()
+            or (name.endswith("running_var") and tensor.min() < 0)
+        ]
+    if wrong:
+        more = f"; and {len(wrong) - DIFFERENCES} more" if len(wrong) > DIFFERENCES else ""
+        raise ModelFileError(
+            f"{where}: the weights do not fit: {'; '.join(wrong[:DIFFERENCES])}{more}",
+            fix="restore the folder from a copy, or train again",
+        )
+
+
+def _told(tensor: tuple[tuple[int, ...], torch.dtype] | None) -> str:
+    return f"{str(tensor[1]).removeprefix('torch.')} {tensor[0]}" if tensor else "nothing"

@@ -1,0 +1,101 @@
+"""Training that fits a time budget: plans made from measured speed.
+
+The target is a little below the budget, because a machine is more often slower than faster than
+a moment ago. The clock is monotonic and leaves out the time a run was stopped.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from resnets.training.schedules import Plan, progress, validations_for
+
+TARGET = 0.975
+OFF_BY = 0.05
+"""The share of the time left by which a plan may be off before a validation makes a new one."""
+TOO_LATE = 1.04
+"""The share of the budget beyond which a new plan is made at once."""
+MEMORY = 50
+"""Steps over which the speed is averaged."""
+VALIDATION_SHARE = 0.08
+"""The most that validation may take of the time left, beyond its five times."""
+
+
+@dataclass
+class Budget:
+    """Where the time goes, and how many steps still fit."""
+
+    seconds: float
+    started: float
+    """``time.monotonic()`` at the command's start, less the time used before an interruption."""
+    steps_per_epoch: float
+    validation_seconds: float
+    """Of one validation; an estimate until the first has been timed."""
+    closing_seconds: float
+    """From the last step to the exit: scoring and writing."""
+
+    def __post_init__(self) -> None:
+        self._step_seconds = 0.0
+        self._timed: list[float] = []
+
+    def elapsed(self) -> float:
+        """Seconds used so far."""
+        return time.monotonic() - self.started
+
+    def after_step(self, step: int, plans: Sequence[Plan], took: float) -> Plan | None:
+        """The first plan, once the speed is known; later one only where the end would be late."""
+        if not self._speed_known(took):
+            return None
+        if plans[-1].validations == 0:
+            return self._first_plan(step)
+        self._step_seconds += (took - self._step_seconds) / MEMORY
+        late = self.elapsed() + self._needed(step, plans) + self.closing_seconds
+        return self._plan(step, plans) if late > TOO_LATE * self.seconds else None
+
+    def after_validation(self, step: int, plans: Sequence[Plan]) -> Plan | None:
+        """A plan from ``step`` on, or ``None`` where the present one is near enough."""
+        if not self._step_seconds or progress(step, plans) == 1:
+            return None
+        left = self._time_left()
+        off = abs(self._needed(step, plans) - left) > OFF_BY * max(left, 0.0)
+        return self._plan(step, plans) if off else None
+
+    def _speed_known(self, took: float) -> bool:
+        """Take in one of the first steps (the very first also warms up and does not count)."""
+        if self._step_seconds:
+            return True
+        self._timed.append(took)
+        counted = self._timed[1:]
+        if len(counted) >= 20 or (
+            len(counted) >= 3 and sum(counted) >= min(3.0, 0.03 * self.seconds)
+        ):
+            self._step_seconds = sum(counted) / len(counted)
+            return True
+        return False
+
+    def _first_plan(self, step: int) -> Plan:
+        epochs = (step + self._time_left() / self._step_seconds) / self.steps_per_epoch
+        count = validations_for(epochs)
+        if self.validation_seconds:
+            affordable = int(VALIDATION_SHARE * self._time_left() / self.validation_seconds)
+            count = min(count, max(5, affordable))
+        return self._plan(step, [Plan(step, step, count)])
+
+    def _open_validations(self, step: int, plans: Sequence[Plan]) -> int:
+        count = plans[-1].validations
+        if plans[-1].total <= plans[-1].start:
+            return count
+        return count - int(progress(step, plans) * count)
+
+    def _needed(self, step: int, plans: Sequence[Plan]) -> float:
+        """Seconds of training and validation that the present plan still asks for."""
+        validating = self._open_validations(step, plans) * self.validation_seconds
+        return (plans[-1].total - step) * self._step_seconds + validating
+
+    def _time_left(self) -> float:
+        return TARGET * self.seconds - self.elapsed() - self.closing_seconds
+
+    def _plan(self, step: int, plans: Sequence[Plan]) -> Plan:
+        validating = self._open_validations(step, plans) * self.validation_seconds
+        steps = int((self._time_left() - validating) / self._step_seconds)
+        return Plan(step, step + max(0, steps), plans[-1].validations)

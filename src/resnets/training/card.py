@@ -1,0 +1,66 @@
+"""What the sealed model says about itself (``model.json``)."""
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import numpy as np
+import torch
+
+from resnets.config import Preprocess, TrainConfig
+from resnets.data.sources import Dataset
+from resnets.evaluation import Scores
+from resnets.training.state import TrainingState
+
+
+def model_card(
+    config: TrainConfig,
+    preprocess: Preprocess,
+    dataset: Dataset,
+    state: TrainingState,
+    scores: Scores | None,
+    *,
+    finished: bool,
+    seconds: float,
+) -> dict[str, Any]:
+    """Everything an answer depends on, and where the model comes from; timm's keys on top."""
+    best = state.best
+    return {
+        "architecture": config.model,
+        "options": {},
+        "num_classes": len(dataset.classes),
+        "label_names": list(dataset.classes),
+        "input_size": list(preprocess.input_size),
+        "interpolation": preprocess.interpolation,
+        "crop_pct": preprocess.crop_pct,
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+        "preprocess": preprocess.to_dict(),
+        "data": {"name": dataset.name, "source": dataset.source},
+        "training": {
+            "recipe": config.recipe,
+            "finished": finished,
+            "epochs": config.epochs,
+            "steps": state.step,
+            "best_step": best.step if best else state.step,
+            "val_accuracy": best.accuracy if best else None,
+            "seconds": round(seconds, 1),
+            "seed": config.seed,
+        },
+        "scores": scores.to_dict() if scores else None,
+        "versions": environment(config),
+        "license": None,
+    }
+
+
+def environment(config: TrainConfig) -> dict[str, Any]:
+    """What the bits of a result depend on beside the settings."""
+    return {
+        "resnets": importlib.metadata.version("resnets"),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": importlib.metadata.version("pillow"),
+        "python": platform.python_version(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": config.threads,
+    }

@@ -1,0 +1,116 @@
+"""The training loop: read it top to bottom, there is nothing behind it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resnets.config import Preprocess, TrainConfig
+from resnets.data.augmentation import Augmentation
+from resnets.data.loader import Batch, Batches, step_seed
+from resnets.data.transforms import normalise
+from resnets.errors import CannotGoOn
+from resnets.training.budget import Budget
+from resnets.training.schedules import learning_rate, progress, validation_due
+from resnets.training.state import TrainingState
+from resnets.training.stopping import StopWatch
+from resnets.training.tricks import classification_loss
+
+
+@dataclass(frozen=True)
+class Task:
+    """What stays the same from the first step to the last."""
+
+    config: TrainConfig
+    preprocess: Preprocess
+    augmentation: Augmentation
+    classes: int
+    mean_image: Tensor | None = None
+    """(C, H, W), where the preprocessing subtracts one."""
+    class_weights: Tensor | None = None
+    """(classes,), where the loss is balanced."""
+
+
+def train(
+    task: Task,
+    state: TrainingState,
+    batches: Batches,
+    *,
+    stop: StopWatch,
+    budget: Budget | None,
+    validate: Callable[[], None],
+    after_step: Callable[[float], None],
+) -> None:
+    """Train from ``state`` to the end of its plan, or to where patience ends.
+
+    Args:
+        validate: scores the state, appends to ``state.rows`` and keeps the best.
+        after_step: told each step's loss; shows progress and saves now and then.
+
+    Raises:
+        StopRequested: a stop signal came; the state is that of the last whole step.
+        CannotGoOn: the loss is not finite; the state is that before the step.
+    """
+    stream = batches.starting_at(state.step)
+    while True:
+        if validation_due(state.step, state.plans) and not state.validated_here:
+            validate()
+            if budget and (plan := budget.after_validation(state.step, state.plans)):
+                state.plans.append(plan)
+        done = progress(state.step, state.plans)
+        if done == 1 or (task.config.patience and state.stale >= task.config.patience):
+            return
+        stop.check()
+
+        began = time.monotonic()
+        rate = learning_rate(task.config, state.step, done)
+        loss = take_step(task, state, next(stream), rate, stop)
+        if budget and (plan := budget.after_step(state.step, state.plans, time.monotonic() - began)):
+            state.plans.append(plan)
+        after_step(loss)
+
+
+def take_step(
+    task: Task, state: TrainingState, batch: Batch, rate: float, stop: StopWatch
+) -> float:
+    """One optimizer step at learning rate ``rate``; returns the batch's loss."""
+    config, model = task.config, state.model
+    seed = step_seed(config.seed, state.step)
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # for dropout and drop-path
+    labels = batch.labels.to(config.device, non_blocking=True)
+    images = normalise(batch.pixels.to(config.device), task.preprocess, task.mean_image)
+    images = task.augmentation.move_batch(images, generator)
+    images, targets = task.augmentation.mix_batch(images, labels, task.classes, generator)
+    if config.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+
+    state.begin_step()
+    with torch.autocast(config.device, torch.bfloat16, enabled=config.precision == "bf16"):
+        logits = model(images)
+    loss = classification_loss(
+        logits,
+        targets,
+        label_smoothing=config.label_smoothing,
+        class_weights=task.class_weights,
+    )
+    if not torch.isfinite(loss):
+        state.give_up_step()
+        raise CannotGoOn(
+            f"the loss of step {state.step + 1} is {loss.item()}; the weights before it are kept",
+            fix=f"try a lower rate, such as --lr {rate / 4:.2g} --fresh",
+        )
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+
+    with stop.lock:  # from here to the end a step counts or does not, as a whole
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        state.optimizer.step()
+        if state.average:
+            state.average.update(model)
+        state.count(loss.item(), int((logits.argmax(1) == labels).sum()), len(labels))
+        state.end_step()
+    return loss.item()

@@ -1,0 +1,296 @@
+"""One run from its settings to its sealed model: what happens around the loop."""
+
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnets.checkpoint import newest_state, save_state, seal
+from resnets.config import TrainConfig
+from resnets.console import Progress
+from resnets.data.augmentation import Augmentation
+from resnets.data.loader import Batches, MemoryBatches, Order, WorkerBatches
+from resnets.data.sources import ArrayImages, Dataset
+from resnets.errors import CannotGoOn, DataError, Interrupted
+from resnets.evaluation import Scores
+from resnets.training.budget import Budget
+from resnets.training.card import environment, model_card
+from resnets.training.loop import Task, train
+from resnets.training.runfolder import RunFolder
+from resnets.training.schedules import Plan, learning_rate, progress, validations_for
+from resnets.training.scoring import Scorer, build_network
+from resnets.training.setup import mean_image_of, preprocess_of
+from resnets.training.state import Best, Row, TrainingState
+from resnets.training.stopping import StopRequested, StopWatch
+from resnets.training.tricks import WeightAverage, balanced_weights, decay_groups
+
+SAVE_EVERY = 30.0
+"""Seconds between training states; longer where saving takes more than a hundredth of it."""
+SPEED_UNKNOWN = 10**9
+"""The length of a run in steps until its speed is known."""
+AVERAGE_WITHOUT_VALIDATION = 0.999
+CLOSING = 2.0
+"""Seconds for sealing and for drawing the tables, beside the scoring itself."""
+
+
+class Session:
+    """Trains one run folder to its end, from wherever it stands."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: TrainConfig,
+        dataset: Dataset,
+        display: Progress,
+        started: float,
+    ) -> None:
+        self.folder, self.config, self.dataset, self.display = folder, config, dataset, display
+        self.started = started
+        self.train_split = dataset.splits["train"]
+        self.steps_per_epoch = len(self.train_split) / config.batch_size
+        self.stop = StopWatch(self.save)
+
+    def run(self) -> None:
+        """Train, score once, seal. Raises ``Interrupted`` and ``CannotGoOn``."""
+        assert self.config.threads  # noqa: S101
+        torch.set_num_threads(self.config.threads)
+        self.task = self._task()
+        self.scorer = Scorer(self.task, self.dataset, self.display, self.stop.check)
+        self.state = self._state()
+        self._restore()
+        self.budget = self._budget()
+        batches = self._batches()
+        self._describe(batches)
+        self._saved_at, self._save_took = time.monotonic(), 0.0
+        self._begin_interval()
+        with self.stop:
+            scores, trouble = None, None
+            try:
+                train(
+                    self.task,
+                    self.state,
+                    batches,
+                    stop=self.stop,
+                    budget=self.budget,
+                    validate=self.validate,
+                    after_step=self.after_step,
+                )
+                self.save_locked()
+                scores = self.scorer.final(self._chosen_weights())
+            except (StopRequested, CannotGoOn, DataError) as reason:
+                trouble = reason
+                self.save_locked()
+            self._seal(scores, finished=trouble is None)
+        if isinstance(trouble, StopRequested):
+            raise self._interrupted()
+        if trouble:
+            raise trouble
+
+    def validate(self) -> None:
+        """Score the validation split, add a row to ``metrics.csv``, keep the best weights."""
+        state, began = self.state, time.monotonic()
+        accuracy = loss = None
+        if split := self.dataset.splits.get("val"):
+            weights = state.validated_weights()
+            accuracy, loss = self.scorer.validate(weights, split)
+            if state.best is None or state.best.beaten_by(accuracy, loss):
+                kept = {name: tensor.clone() for name, tensor in weights.items()}
+                state.best, state.stale = Best(state.step, accuracy, loss, kept), 0
+            else:
+                state.stale += 1
+            if self.budget:
+                self.budget.validation_seconds = time.monotonic() - began
+        last = state.step - 1
+        row: Row = {
+            "epoch": round(state.step / self.steps_per_epoch, 4),
+            "step": state.step,
+            "train_loss": state.loss_sum / state.seen,
+            "train_accuracy": state.correct / state.seen,
+            "val_loss": loss,
+            "val_accuracy": accuracy,
+            "learning_rate": learning_rate(self.config, last, progress(last, state.plans)),
+            "images_per_second": round(state.seen / (began - self._interval_began), 1),
+            "seconds": round(time.monotonic() - self._interval_began, 2),
+        }
+        state.close_row(row)
+        self.folder.write_metrics(state.rows)
+        self.display.line(row_text(row))
+        self._begin_interval()
+
+    def after_step(self, loss: float) -> None:
+        """Show the step; save the state when it is time."""
+        state = self.state
+        self.display.advance(
+            self.config.batch_size, loss=loss, accuracy=state.correct / max(1, state.seen)
+        )
+        if time.monotonic() - self._saved_at > max(SAVE_EVERY, 100 * self._save_took):
+            self.save_locked()
+
+    def save_locked(self) -> None:
+        """Write the training state while nobody else can."""
+        with self.stop.lock:
+            self.save()
+
+    def save(self) -> None:
+        """Write the training state; ``stop.lock`` is held by the caller."""
+        began = time.monotonic()
+        extra = {"environment": environment(self.config)}
+        tensors, info = self.state.to_file(began - self.started, extra)
+        save_state(self.folder.state, self.state.step, tensors, info)
+        self._saved_at = time.monotonic()
+        self._save_took = self._saved_at - began
+
+    # What the loop is given
+
+    def _task(self) -> Task:
+        config = self.config
+        preprocess = preprocess_of(config)
+        classes = len(self.dataset.classes)
+        counts = np.bincount(self.train_split.labels, minlength=classes).tolist()
+        weights = balanced_weights(counts).to(config.device)
+        return Task(
+            config=config,
+            preprocess=preprocess,
+            augmentation=Augmentation.of(config),
+            classes=classes,
+            mean_image=mean_image_of(self.train_split, preprocess) if config.mean_image else None,
+            class_weights=weights if config.balance == "weights" else None,
+        )
+
+    def _state(self) -> TrainingState:
+        config = self.config
+        model = build_network(self.task)
+        optimizer = torch.optim.SGD(
+            decay_groups(model, config.weight_decay, norm_and_bias=config.decay_norm_and_bias),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            nesterov=config.nesterov and config.momentum > 0,
+        )
+        decay = config.ema_decay
+        if "val" not in self.dataset.splits:  # no best epoch to choose: the average is sealed
+            decay = decay or AVERAGE_WITHOUT_VALIDATION
+        average = WeightAverage(model, decay) if decay else None
+        return TrainingState(model, optimizer, average, [self._first_plan()])
+
+    def _first_plan(self) -> Plan:
+        config = self.config
+        if config.budget:
+            return Plan(0, SPEED_UNKNOWN, 0)
+        if config.steps:
+            return Plan(0, config.steps, validations_for(config.steps / self.steps_per_epoch))
+        assert config.epochs  # noqa: S101
+        steps = max(1, round(config.epochs * self.steps_per_epoch))
+        return Plan(0, steps, min(steps, validations_for(config.epochs)))
+
+    def _batches(self) -> Batches:
+        config, task, split = self.config, self.task, self.train_split
+        order = Order(config.seed, split.labels, "order" if config.balance == "order" else "none")
+        shared = (split, task.preprocess, task.augmentation, order, config.batch_size)
+        if isinstance(split.images, ArrayImages) and config.crop != "resized":
+            return MemoryBatches(*shared)
+        assert config.workers is not None  # noqa: S101
+        return WorkerBatches(*shared, config.workers)
+
+    def _budget(self) -> Budget | None:
+        if not self.config.budget:
+            return None
+        splits = self.dataset.splits
+        validating, scoring = self.scorer.seconds_per_image()
+        val, final = splits.get("val", ()), splits.get("test", splits.get("val", ()))
+        return Budget(
+            seconds=self.config.budget,
+            started=self.started,
+            steps_per_epoch=self.steps_per_epoch,
+            validation_seconds=validating * len(val),
+            closing_seconds=scoring * len(final) + CLOSING,
+        )
+
+    # Continuing and ending
+
+    def _restore(self) -> None:
+        """Take over the newest state, if there is one."""
+        saved = newest_state(self.folder.state)
+        if saved is None:
+            return
+        for path in saved.damaged:
+            self.display.line(f"{path} is damaged; the state before it is used")
+        planned = self.state.plans[0]
+        self.state.restore(saved)
+        self.started -= saved.info["seconds"]
+        if not self.config.budget and planned != self.state.plans[0]:
+            self.state.plans = [planned]  # a larger --epochs, with --extend
+        self.folder.write_metrics(self.state.rows)
+        self.display.line(f"continuing after step {self.state.step:,}")
+        then, now = saved.info["environment"], environment(self.config)
+        changed = [f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
+        if changed:
+            self.display.line(f"results will differ in their last bits: {', '.join(changed)}")
+
+    def _interrupted(self) -> Interrupted:
+        assert self.stop.requested  # noqa: S101
+        return Interrupted(
+            f"stopped after step {self.state.step:,}; the state is saved in {self.folder.path}",
+            fix="the same command continues there",
+            exit_code=128 + self.stop.requested,
+        )
+
+    def _chosen_weights(self) -> dict[str, Tensor]:
+        return self.state.best.weights if self.state.best else self.state.validated_weights()
+
+    def _seal(self, scores: Scores | None, *, finished: bool) -> None:
+        """Seal the best weights so far; a run stopped before any validation has none."""
+        if self.state.best is None and not finished:
+            return
+        weights = self._chosen_weights()
+        if self.task.mean_image is not None:
+            weights = weights | {"preprocess.mean_image": self.task.mean_image}
+        card = model_card(
+            self.config,
+            self.task.preprocess,
+            self.dataset,
+            self.state,
+            scores,
+            finished=finished,
+            seconds=time.monotonic() - self.started,
+        )
+        seal(self.folder.model, weights, card)
+
+    # What a person sees
+
+    def _describe(self, batches: Batches) -> None:
+        config, plan = self.config, self.state.plans[-1]
+        counts = ", ".join(f"{len(s):,} {name}" for name, s in self.dataset.splits.items())
+        how = "in memory" if isinstance(batches, MemoryBatches) else f"{config.workers} workers"
+        length = f"a budget of {config.budget:g} s" if config.budget else f"{plan.total:,} steps"
+        self.display.line(
+            f"{self.dataset.name}: {len(self.dataset.classes)} classes; images: {counts} ({how})"
+        )
+        self.display.line(
+            f"{config.model} at {config.image_size} pixels, recipe {config.recipe}, {length} of "
+            f"{config.batch_size} images, {config.precision} on {config.device}, "
+            f"{config.threads} threads; run folder {self.folder.path}"
+        )
+
+    def _begin_interval(self) -> None:
+        """Start the clock of the next row, and a bar over what is left."""
+        self._interval_began = time.monotonic()
+        plan = self.state.plans[-1]
+        if plan.validations:
+            left = max(0, plan.total - self.state.step)
+            self.display.begin("training", left * self.config.batch_size)
+        else:
+            self.display.begin("training", None)
+
+
+def row_text(row: Row) -> str:
+    """One row of ``metrics.csv`` as a line."""
+    parts = [
+        f"epoch {row['epoch']:.2f}: loss {row['train_loss']:.4f}",
+        f"train accuracy {row['train_accuracy']:.2%}",
+    ]
+    if row["val_accuracy"] is not None:
+        parts.append(f"val loss {row['val_loss']:.4f}, val accuracy {row['val_accuracy']:.2%}")
+    parts.append(f"lr {row['learning_rate']:.4g}")
+    parts.append(f"{row['images_per_second']:,.0f} images/s, {row['seconds']:.1f} s")
+    return ", ".join(parts)

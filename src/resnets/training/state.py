@@ -1,0 +1,149 @@
+"""Everything a training run is after a number of steps, in memory and in a file."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnets.checkpoint import State
+from resnets.errors import ModelFileError
+from resnets.training.schedules import Plan
+from resnets.training.tricks import WeightAverage
+
+Row = dict[str, Any]
+"""One line of ``metrics.csv``; a validation there was none of is ``None``."""
+MOMENTUM = "momentum_buffer"  # torch's name in SGD's state
+
+
+@dataclass
+class Best:
+    """The best validation so far."""
+
+    step: int
+    accuracy: float
+    loss: float
+    weights: dict[str, Tensor]
+
+    def beaten_by(self, accuracy: float, loss: float) -> bool:
+        """A higher accuracy, or the same with a lower loss."""
+        return (accuracy, -loss) > (self.accuracy, -self.loss)
+
+
+@dataclass
+class TrainingState:
+    """What changes while a run trains; ``to_file`` and ``restore`` are its file form."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage | None
+    plans: list[Plan]
+    step: int = 0
+    rows: list[Row] = field(default_factory=list)
+    best: Best | None = None
+    stale: int = 0
+    """Validations since the best one."""
+    loss_sum: float = 0.0
+    """Over the images since the last row; likewise the next two."""
+    correct: int = 0
+    seen: int = 0
+
+    def __post_init__(self) -> None:
+        self._buffers = dict(self.model.named_buffers())
+        self._before = {name: buffer.clone() for name, buffer in self._buffers.items()}
+        self._in_step = False
+
+    def begin_step(self) -> None:
+        """Remember batch norm's statistics, which the forward pass is about to change."""
+        for name, buffer in self._buffers.items():
+            self._before[name].copy_(buffer)
+        self._in_step = True
+
+    def end_step(self) -> None:
+        """The step's weights are in; the statistics of its forward pass are the valid ones."""
+        self._in_step = False
+        self.step += 1
+
+    def give_up_step(self) -> None:
+        """Put batch norm's statistics back to where they were before the step."""
+        if self._in_step:
+            for name, buffer in self._buffers.items():
+                buffer.copy_(self._before[name])
+            self._in_step = False
+
+    def count(self, loss: float, correct: int, images: int) -> None:
+        """Add a batch (its mean loss) to the row that is open."""
+        self.loss_sum += loss * images
+        self.correct += correct
+        self.seen += images
+
+    def close_row(self, row: Row) -> None:
+        """Append a row and begin the next."""
+        self.rows.append(row)
+        self.loss_sum, self.correct, self.seen = 0.0, 0, 0
+
+    @property
+    def validated_here(self) -> bool:
+        """Whether the last row of ``metrics.csv`` is this step's."""
+        return bool(self.rows) and self.rows[-1]["step"] == self.step
+
+    def validated_weights(self) -> dict[str, Tensor]:
+        """The weights that are validated and sealed: the average where there is one."""
+        return self.average.tensors if self.average else self.model.state_dict()
+
+    def to_file(self, seconds: float, extra: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain values of the state before the running step."""
+        weights = self.model.state_dict()
+        if self._in_step:
+            weights |= self._before
+        tensors = {f"model.{name}": value for name, value in weights.items()}
+        if self.average:
+            tensors |= {f"average.{name}": value for name, value in self.average.tensors.items()}
+        if self.best:
+            tensors |= {f"best.{name}": value for name, value in self.best.weights.items()}
+        for name, parameter in self.model.named_parameters():
+            if (momentum := self.optimizer.state.get(parameter, {}).get(MOMENTUM)) is not None:
+                tensors[f"momentum.{name}"] = momentum
+        info = {
+            "seconds": seconds,
+            "plans": [dataclasses.astuple(plan) for plan in self.plans],
+            "rows": self.rows,
+            "best": self.best and [self.best.step, self.best.accuracy, self.best.loss],
+            "stale": self.stale,
+            "sums": [self.loss_sum, self.correct, self.seen],
+            "updates": self.average.updates if self.average else 0,
+        }
+        return tensors, info | extra
+
+    def restore(self, saved: State) -> None:
+        """Take over a saved state. Raises ``ModelFileError`` where it is another network's."""
+        info = saved.info
+        try:
+            self.model.load_state_dict(part(saved.tensors, "model"))
+            if self.average:
+                for name, value in part(saved.tensors, "average").items():
+                    self.average.tensors[name].copy_(value)
+                self.average.updates = info["updates"]
+        except (RuntimeError, KeyError) as cause:
+            raise ModelFileError(
+                f"the training state is another network's: {cause}", fix="start again with --fresh"
+            ) from cause
+        momenta = part(saved.tensors, "momentum")
+        for name, parameter in self.model.named_parameters():
+            if name in momenta:
+                kept = torch.empty_like(parameter)  # in the parameter's memory format
+                self.optimizer.state[parameter][MOMENTUM] = kept.copy_(momenta[name])
+        self.step = saved.step
+        self.plans = [Plan(*values) for values in info["plans"]]
+        self.rows = info["rows"]
+        self.stale = info["stale"]
+        self.loss_sum, self.correct, self.seen = info["sums"]
+        if info["best"]:
+            self.best = Best(*info["best"], weights=part(saved.tensors, "best"))
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with ``prefix.``, without it."""
+    start = prefix + "."
+    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}

@@ -1,0 +1,147 @@
+"""The order of samples is a function: of the seed and the epoch, whatever else happens."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from resnets.config import Preprocess
+from resnets.data.augmentation import Augmentation, random_box
+from resnets.data.loader import MemoryBatches, Order, WorkerBatches
+from resnets.data.sources import ArrayImages, FileImages, Split
+from resnets.errors import UnreadableImage
+
+PREPROCESS = Preprocess(input_size=(3, 16, 16))
+
+
+@settings(deadline=None)
+@given(st.integers(2, 60), st.integers(1, 25), st.integers(0, 5))
+def test_every_sample_comes_once_per_epoch_and_every_batch_is_full(count, batch, seed):
+    order = Order(seed, np.zeros(count, dtype=np.int64))
+    steps = -(-3 * count // batch)
+    windows = [order.window(step, batch) for step in range(steps)]
+    assert all(len(samples) == batch for _, samples in windows)
+    for epoch in range(3):
+        seen = np.concatenate([samples[epochs == epoch] for epochs, samples in windows])
+        assert sorted(seen.tolist()) == list(range(count))
+
+
+def test_seeds_and_epochs_give_other_orders():
+    labels = np.zeros(100, dtype=np.int64)
+    firsts = [Order(seed, labels).window(step, 100)[1] for seed in (0, 1) for step in (0, 1)]
+    assert all(not np.array_equal(a, b) for a, b in itertools.combinations(firsts, 2))
+
+
+def test_balanced_order_draws_classes_equally_often():
+    labels = np.array([0] * 80 + [1] * 16 + [2] * 4, dtype=np.int64)
+    _, samples = Order(3, labels, "order").window(0, 100)
+    counts = np.bincount(labels[samples])
+    assert counts.min() >= 33 and counts.sum() == 100
+    assert set(samples[labels[samples] == 2]) == set(range(96, 100)), "all of a small class"
+
+
+def memory_split(count=20, side=16):
+    array = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    labels = np.arange(count, dtype=np.int64) % 2
+    return Split(ArrayImages(array), labels, tuple(map(str, range(count))), None)
+
+
+@pytest.fixture
+def file_split(tmp_path):
+    rng = np.random.default_rng(1)
+    names = []
+    for index in range(12):
+        shape = (20 + index, 30 - index, 3)
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(
+            tmp_path / f"{index}.png"
+        )
+        names.append(f"{index}.png")
+    labels = np.arange(12, dtype=np.int64) % 3
+    return Split(FileImages(tmp_path, tuple(names)), labels, tuple(names), None)
+
+
+def take(batches, start, count):
+    stream = batches.starting_at(start)
+    taken = list(itertools.islice(stream, count))
+    stream.close()
+    return taken
+
+
+@pytest.mark.parametrize("auto_augment", ["none", "trivial", "rand"])
+def test_memory_batches_may_start_anywhere(auto_augment):
+    split = memory_split()
+    batches = MemoryBatches(
+        split, PREPROCESS, Augmentation(auto_augment=auto_augment), Order(5, split.labels), 6
+    )
+    through = take(batches, 0, 9)
+    for expected, batch in zip(through[4:], take(batches, 4, 5), strict=True):
+        assert torch.equal(expected.pixels, batch.pixels)
+        assert torch.equal(expected.labels, batch.labels)
+        assert np.array_equal(split.labels[batch.indices], batch.labels.numpy())
+
+
+@pytest.mark.parametrize("crop", ["resized", "none"])
+def test_the_number_of_workers_and_the_way_they_start_change_no_pixel(file_split, crop):
+    augmentation = Augmentation(crop=crop, auto_augment="trivial")
+    order = Order(7, file_split.labels)
+
+    def batches(workers, start_method=None):
+        return WorkerBatches(
+            file_split, PREPROCESS, augmentation, order, 5, workers, start_method
+        )
+
+    expected = take(batches(0), 0, 7)
+    for variant, start in ((batches(1), 0), (batches(2), 3), (batches(2, "spawn"), 2)):
+        for alone, batch in zip(expected[start:], take(variant, start, 7 - start), strict=True):
+            assert torch.equal(alone.pixels, batch.pixels)
+            assert torch.equal(alone.labels, batch.labels)
+
+
+def test_an_image_that_turns_unreadable_is_named_and_never_replaced(file_split):
+    (file_split.images.root / "3.png").write_bytes(b"\x89PNG")
+    batches = WorkerBatches(
+        file_split, PREPROCESS, Augmentation(), Order(0, file_split.labels), 4, 2
+    )
+    with pytest.raises(UnreadableImage, match=r"3\.png"):
+        take(batches, 0, 3)
+
+
+def test_shifted_borders_are_the_mean_and_the_inside_is_a_window():
+    images = torch.arange(1.0, 65.0).reshape(1, 1, 8, 8).repeat(50, 1, 1, 1)
+    generator = torch.Generator().manual_seed(0)
+    moved = Augmentation(crop="pad4").move_batch(images, generator)
+    padded = torch.nn.functional.pad(images[0], (1, 1, 1, 1))
+    windows = [padded[:, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
+    found = [next(k for k, w in enumerate(windows) if torch.equal(w, m)) for m in moved]
+    assert len(set(found)) == 9, "every shift occurs"
+
+
+def test_flips_are_the_mirror_image_in_half_of_the_cases():
+    images = torch.rand(2_000, 3, 4, 4)
+    flipped = Augmentation(flip=True).move_batch(images, torch.Generator().manual_seed(0))
+    mirrored = (flipped == images.flip(-1)).all(dim=(1, 2, 3))
+    kept = (flipped == images).all(dim=(1, 2, 3))
+    assert (mirrored ^ kept).all() and 0.45 < mirrored.float().mean() < 0.55
+
+
+@pytest.mark.parametrize("setting", ["mixup", "cutmix"])
+def test_mixed_targets_are_shares_that_match_the_pixels(setting):
+    images = torch.zeros(8, 1, 10, 10)
+    images[4:] = 1.0
+    labels = torch.tensor([0] * 4 + [1] * 4)
+    mixed, targets = Augmentation(**{setting: 1.0}).mix_batch(
+        images, labels, 2, torch.Generator().manual_seed(1)
+    )
+    assert torch.allclose(targets.sum(1), torch.ones(8))
+    assert torch.allclose(mixed.mean(dim=(1, 2, 3)), targets[:, 1], atol=1e-5)
+
+
+@settings(deadline=None)
+@given(st.integers(8, 400), st.integers(8, 400), st.integers(0, 2**62), st.floats(0.05, 1))
+def test_a_random_box_lies_inside_the_image(height, width, seed, smallest):
+    left, top, right, bottom = random_box(height, width, smallest, seed)
+    assert 0 <= left < right <= width + 1e-6 and 0 <= top < bottom <= height + 1e-6

@@ -1,0 +1,310 @@
+"""Training end to end, on made images whose class is plain to see."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import resnets
+from resnets.checkpoint import newest_state, read_sealed
+from resnets.data import from_arrays
+from resnets.errors import CannotGoOn, ConfigError, DataError
+from resnets.training.run import train
+
+TIMES = ("images_per_second", "seconds")
+
+
+def pictures(count, side, seed=0, classes=2):
+    """Noise with a bright stripe whose place is the class: (N, side, side, 3) and labels."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 120, (count, side, side, 3), dtype=np.uint8)
+    labels = np.arange(count, dtype=np.int64) % classes
+    width = side // classes
+    for image, label in zip(images, labels, strict=True):
+        image[:, label * width : (label + 1) * width] += 100
+    return images, labels
+
+
+def save_folder(folder, count, side, *, odd=False):
+    """The pictures as train/ and test/ folders; ``odd`` gives each another shape."""
+    for split, number, seed in (("train", count, 0), ("test", 12, 1)):
+        images, labels = pictures(number, side, seed)
+        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+            place = folder / split / ("left", "right")[label]
+            place.mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(image)
+            if odd:
+                picture = picture.resize((side + index % 5, side + index % 3))
+            picture.save(place / f"{index:03d}.png")
+    return folder
+
+
+def dataset(count=48, side=16):
+    return from_arrays(pictures(count, side), test=pictures(20, side, 1), classes=("left", "right"))
+
+
+def rows_of(run):
+    with open(Path(run) / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_times(rows):
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def same_state(one, other):
+    first, second = (newest_state(Path(run) / "state") for run in (one, other))
+    assert first is not None and second is not None
+    assert first.step == second.step and first.tensors.keys() == second.tensors.keys()
+    return all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
+
+
+def test_arrays_train_to_a_sealed_model_that_is_right(tmp_path):
+    run = train(dataset(), out=tmp_path / "run", epochs=6, batch_size=8, quiet=True)
+    assert run.scores is not None
+    assert run.scores.split == "test" and run.scores.n == 20
+    assert run.scores.accuracy.value == 1.0
+    images, labels = pictures(6, 16, seed=9)
+    answers = run.classifier.predict(list(images))
+    assert [answer[0].label for answer in answers] == [("left", "right")[k] for k in labels]
+    rows = rows_of(run.path)
+    assert [float(row["epoch"]) for row in rows] == pytest.approx([1, 2, 3, 4, 5, 6], abs=0.2)
+    card = read_sealed(run.path).card
+    best = max(rows, key=lambda row: (float(row["val_accuracy"]), -float(row["val_loss"])))
+    assert card["training"]["best_step"] == int(best["step"])
+    assert card["scores"]["accuracy"]["value"] == run.scores.accuracy.value
+    assert card["label_names"] == ["left", "right"]
+
+
+def test_the_same_call_again_returns_the_finished_run(tmp_path):
+    options = {"out": tmp_path / "run", "epochs": 1, "batch_size": 8, "quiet": True}
+    first = train(dataset(), **options)
+    before = (first.path / "model" / "SHA256SUMS").read_bytes()
+    assert train(dataset(), **options).scores == first.scores
+    assert (first.path / "model" / "SHA256SUMS").read_bytes() == before
+
+
+def test_other_settings_in_the_same_folder_name_the_ways_on(tmp_path):
+    options = {"out": tmp_path / "run", "epochs": 1, "batch_size": 8, "quiet": True}
+    train(dataset(), **options)
+    with pytest.raises(ConfigError, match=r"learning_rate = 0\.2, not 0\.5(.|\n)*--fresh"):
+        train(dataset(), **options, learning_rate=0.5)
+    with pytest.raises(ConfigError, match="--extend"):
+        train(dataset(), **(options | {"epochs": 2}))
+    longer = train(dataset(), **(options | {"epochs": 2}), extend=True)
+    assert float(rows_of(longer.path)[-1]["epoch"]) == pytest.approx(2, abs=0.2)
+    train(dataset(), **options, learning_rate=0.5, fresh=True)
+    assert (tmp_path / "run.1" / "metrics.csv").exists()
+
+
+def test_a_config_file_repeats_a_run_bit_for_bit(tmp_path):
+    first = train(
+        dataset(), out=tmp_path / "a", epochs=2, batch_size=8, quiet=True, auto_augment="trivial"
+    )
+    train(dataset(), out=tmp_path / "b", config=first.path / "config.toml", quiet=True)
+    assert same_state(tmp_path / "a", tmp_path / "b")
+    assert without_times(rows_of(tmp_path / "a")) == without_times(rows_of(tmp_path / "b"))
+
+
+def test_another_seed_gives_other_weights(tmp_path):
+    for seed in (0, 1):
+        train(dataset(), out=tmp_path / str(seed), epochs=1, seed=seed, quiet=True)
+    assert not same_state(tmp_path / "0", tmp_path / "1")
+
+
+@pytest.mark.parametrize("count", [4, 9, 33])
+def test_a_set_smaller_than_a_batch_trains_without_an_empty_epoch(tmp_path, count):
+    data = from_arrays(pictures(count, 16), classes=("left", "right"))
+    run = train(data, out=tmp_path / "run", epochs=2, batch_size=32, quiet=True)
+    rows = rows_of(run.path)
+    assert int(rows[-1]["step"]) >= 1 and float(rows[-1]["train_loss"]) > 0
+
+
+def test_without_validation_the_averaged_last_weights_are_sealed(tmp_path):
+    run = train(
+        dataset(), out=tmp_path / "run", epochs=2, batch_size=8, validation=0.0, quiet=True
+    )
+    state = newest_state(run.path / "state")
+    assert state is not None
+    sealed = read_sealed(run.path).weights
+    for name, value in sealed.items():
+        assert torch.equal(value, state.tensors[f"average.{name}"]), name
+    assert all(row["val_accuracy"] == "" for row in rows_of(run.path))
+
+
+def test_scores_on_validation_say_that_the_epoch_was_chosen_there(tmp_path):
+    data = from_arrays(pictures(40, 16), val=pictures(20, 16, 1), classes=("left", "right"))
+    run = train(data, out=tmp_path / "run", epochs=1, batch_size=8, quiet=True)
+    assert run.scores is not None and run.scores.split == "val"
+    assert any("the epoch was chosen" in note for note in run.scores.notes)
+
+
+def test_patience_ends_a_run_that_no_longer_improves(tmp_path):
+    run = train(
+        dataset(), out=tmp_path / "run", epochs=60, batch_size=8, patience=2, quiet=True
+    )
+    rows = rows_of(run.path)
+    assert len(rows) < 60
+    best = read_sealed(run.path).card["training"]["best_step"]
+    assert [int(row["step"]) for row in rows].index(best) == len(rows) - 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mixup": 0.2, "cutmix": 1.0, "erasing": 0.25},
+        {"auto_augment": "rand"},
+        {"balance": "weights"},
+        {"balance": "order"},
+        {"ema_decay": 0.0, "label_smoothing": 0.0},
+        {"mean_image": True},
+        {"precision": "bf16"},
+        {"precision": "fp32", "channels_last": False},
+        {"image_size": 24},
+        {"crop": "resized"},
+        {"schedule": "steps", "lr_drops": (0.5,)},
+    ],
+    ids=lambda settings: "-".join(settings),
+)
+def test_every_setting_trains_and_is_written_down(tmp_path, settings):
+    run = train(dataset(24), out=tmp_path / "run", epochs=1, batch_size=8, quiet=True, **settings)
+    text = (run.path / "config.toml").read_text()
+    assert all(name in text for name in settings)
+    assert np.isfinite(float(rows_of(run.path)[-1]["train_loss"]))
+
+
+def test_the_mean_image_is_a_tensor_in_the_sealed_model(tmp_path):
+    data = dataset()
+    run = train(data, out=tmp_path / "run", epochs=1, recipe="paper-cifar", quiet=True)
+    kept = json.loads((run.path / "data.json").read_text())["splits"]["train"]["images"]
+    images, _ = pictures(48, 16)
+    chosen = [int(name.rpartition("/")[2]) for name in kept]
+    tensor = torch.from_numpy(images[chosen]).permute(0, 3, 1, 2).float() / 255
+    resized = torch.nn.functional.interpolate(
+        tensor, (32, 32), mode="bilinear", antialias=True, align_corners=False
+    )
+    sealed = read_sealed(run.path).weights["preprocess.mean_image"]
+    assert torch.allclose(sealed, resized.mean(0), atol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_weights_before_it(tmp_path):
+    with pytest.raises(CannotGoOn, match="the loss of step"):
+        train(
+            dataset(),
+            out=tmp_path / "run",
+            epochs=5,
+            learning_rate=1e30,
+            warmup=0.0,
+            momentum=0.0,
+            precision="fp32",
+            quiet=True,
+        )
+    state = newest_state(tmp_path / "run" / "state")
+    assert state is not None
+    statistics = [value for name, value in state.tensors.items() if "running_mean" in name]
+    assert all(torch.isfinite(value).all() for value in statistics)
+
+
+def test_changed_data_is_refused_with_what_changed(tmp_path):
+    folder = save_folder(tmp_path / "photos", 20, 16)
+    run = train(folder, out=tmp_path / "run", epochs=1, batch_size=8, quiet=True)
+    shutil.rmtree(run.path / "model")  # as if it had been stopped
+    (folder / "train" / "left" / "000.png").unlink()
+    with pytest.raises(DataError, match=r"1 removed \(train: .*000\.png\)"):
+        train(folder, out=tmp_path / "run", epochs=1, batch_size=8, quiet=True)
+
+
+def test_a_folder_that_is_no_run_is_not_touched(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ConfigError, match="is no run folder"):
+        train(dataset(), out=tmp_path, epochs=1, quiet=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def command(*arguments):
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "resnets", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+@pytest.mark.parametrize("odd", [False, True], ids=["in memory", "photos"])
+def test_interrupted_twice_and_continued_is_bit_identical(tmp_path, odd):
+    side = 72 if odd else 16
+    folder = save_folder(tmp_path / "photos", 64, side, odd=odd)
+    settings = ["--epochs", 4 if odd else 12, "-b", 8, "--model", "resnet20", "--threads", 2]
+    settings += ["--image-size", 32, "--set", "auto_augment=trivial", "--set", "mixup=0.2"]
+
+    whole = command("train", folder, *settings, "--out", tmp_path / "whole", "-j", 1)
+    text, _ = whole.communicate(timeout=300)
+    assert whole.returncode == 0, text
+
+    cut = tmp_path / "cut"
+    for attempt, (signal_sent, code) in enumerate(((signal.SIGINT, 130), (signal.SIGTERM, 143))):
+        process = command("train", folder, *settings, "--out", cut, "-j", 2 * attempt)
+        wanted = attempt + 2
+        while process.poll() is None and not (
+            (cut / "metrics.csv").exists() and len(rows_of(cut)) >= wanted
+        ):
+            time.sleep(0.02)
+        process.send_signal(signal_sent)
+        began = time.monotonic()
+        text, _ = process.communicate(timeout=60)
+        assert process.returncode == code, text
+        assert time.monotonic() - began < 10
+        assert "the same command continues there" in text
+
+    final = command("train", folder, *settings, "--out", cut, "-j", 1)
+    text, _ = final.communicate(timeout=300)
+    assert final.returncode == 0 and "continuing" in text, text
+    assert same_state(tmp_path / "whole", cut)
+    assert without_times(rows_of(tmp_path / "whole")) == without_times(rows_of(cut))
+    models = [read_sealed(run).weights for run in (tmp_path / "whole", cut)]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_a_step_that_python_cannot_interrupt_still_ends_in_time(tmp_path):
+    program = """
+import hashlib, pathlib, sys
+from resnets.training.stopping import StopWatch
+saved = pathlib.Path(sys.argv[1])
+with StopWatch(lambda: saved.write_text("state")):
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"one long call", b"that never returns to Python", 10**9)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "saved")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert process.wait(timeout=30) == 143
+    assert time.monotonic() - began < 10
+    assert (tmp_path / "saved").read_text() == "state"
+
+
+def test_the_public_calls_of_the_front_page_work_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = save_folder(tmp_path / "photos", 24, 16)
+    run = resnets.train(folder, epochs=2, batch_size=8, quiet=True)
+    assert run.path == Path("runs/photos")
+    classifier = resnets.load("runs/photos")
+    answer = classifier.predict(folder / "test" / "left" / "000.png", top=2)
+    assert sorted(one.label for one in answer) == ["left", "right"]
+    assert sum(one.probability for one in answer) == pytest.approx(1)
+    scores = classifier.evaluate(folder, split="test")
+    assert scores.accuracy == run.scores.accuracy
