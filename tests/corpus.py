@@ -37,7 +37,7 @@ def scene(height: int = 32, width: int = 48) -> Pixels:
     """(H, W, 3): 8 x 8 patches, no two sides alike, which JPEG keeps almost as they are."""
     rows, columns = np.mgrid[: height // 8, : width // 8]
     patches = np.stack([rows * 60, columns * 40, 255 - rows * 20 - columns * 30], axis=-1)
-    return np.kron(patches.astype(np.uint8), np.ones((8, 8, 1), np.uint8))
+    return patches.astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)
 
 
 def turned(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -143,7 +143,9 @@ def jpegs() -> Iterator[Picture]:
     yield Picture("wrong_suffix.png", plain, RGB, 3)
     broken = b"Exif\0\0II*\0\x08\0\0\0\x09\0\x12\x01"  # nine entries, of which half of one is there
     yield Picture("damaged_exif.jpg", encoded(colour, "JPEG", exif=broken, **FINE), RGB, 3)
-    phone = encoded(colour, "MPO", save_all=True, append_images=[Image.fromarray(255 - RGB)], **FINE)
+    phone = encoded(
+        colour, "MPO", save_all=True, append_images=[Image.fromarray(255 - RGB)], **FINE
+    )
     yield Picture("two_in_one.mpo.jpg", phone, RGB, 3)
     # Pillow writes an Adobe marker, inverted ink and no transform.
     adobe = encoded(ink, "JPEG", **FINE)
@@ -185,9 +187,18 @@ def pngs() -> Iterator[Picture]:
     clear = np.where(GREY == GREY[0, 20], 0, 255)
     yield Picture("grey_clear.png", encoded(grey, "PNG", transparency=int(GREY[0, 20])),
                   over(three(GREY), clear, PAPER))  # fmt: skip
+    for bits in (1, 2, 4):
+        steps = (GREY >> (8 - bits)).astype(np.uint8)
+        digits = np.unpackbits(steps[..., None], axis=-1)[..., -bits:]
+        packed = np.packbits(digits.reshape(HEIGHT, -1), axis=1)
+        key = png_chunk(b"tRNS", struct.pack(">H", int(steps[9, 20])))
+        data = png((WIDTH, HEIGHT, bits, 0), png_rows(packed), before=key)
+        shades = three(steps.astype(int) * 255 // (2**bits - 1))
+        clear = np.where(steps == steps[9, 20], 0, 255)
+        yield Picture(f"grey_{bits}_clear.png", data, over(shades, clear, PAPER))
     clear = np.where((RGB == RGB[9, 20]).all(-1), 0, 255)
-    key = tuple(int(value) for value in RGB[9, 20])
-    yield Picture("colour_clear.png", encoded(colour, "PNG", transparency=key),
+    key8 = tuple(RGB[9, 20].tolist())
+    yield Picture("colour_clear.png", encoded(colour, "PNG", transparency=key8),
                   over(RGB, clear, PAPER))  # fmt: skip
     deep = (WIDTH, HEIGHT, 16, 0)
     yield Picture("deep.png", png(deep, png_rows(DEEP)), three(SHRUNK), 0)
@@ -260,13 +271,13 @@ def tiffs() -> Iterator[Picture]:
     yield Picture("pages.tif", encoded(colour, "TIFF", save_all=True, append_images=pages), RGB, 0)
     deep = Image.fromarray(DEEP)
     yield Picture("deep.tif", encoded(deep, "TIFF", compression="tiff_lzw"), three(SHRUNK), 0)
-    yield Picture("deep_big_endian.tif",
-                  encoded(Image.fromarray(DEEP.astype(">u2")), "TIFF"), three(SHRUNK), 0)  # fmt: skip
+    big_endian = Image.fromarray(DEEP.astype(">u2"))
+    yield Picture("deep_big_endian.tif", encoded(big_endian, "TIFF"), three(SHRUNK), 0)
     size, values = (WIDTH, HEIGHT), DEEP.astype("<u2").tobytes()
     yield Picture("deep_negative.tif", tiff(*size, values, extra={262: 0}), 255 - three(SHRUNK), 0)
     rgb16 = (RGB.astype(np.uint16) * 257).astype("<u2").tobytes()
-    yield Picture("deep_colour.tif",
-                  tiff(*size, rgb16, extra={258: (16, 16, 16), 262: 2, 277: 3}), RGB, 0)  # fmt: skip
+    colours = {258: (16, 16, 16), 262: 2, 277: 3}
+    yield Picture("deep_colour.tif", tiff(*size, rgb16, extra=colours), RGB, 0)
     twelve = (DEEP >> 4).reshape(-1, 2).astype(np.uint32)
     packed = (twelve[:, 0] << 12 | twelve[:, 1]).astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:]
     yield Picture("twelve_bits.tif", tiff(*size, packed.tobytes(), extra={258: 12}),

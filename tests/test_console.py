@@ -36,8 +36,6 @@ NASTY = [
 
 
 class Terminal(io.StringIO):
-    encoding = "utf-8"  # type: ignore[assignment]
-
     def isatty(self) -> bool:
         return True
 
@@ -81,8 +79,8 @@ def test_the_confusion_matrix_is_shown_with_true_classes_as_rows(
     scores = score(np.array([[0.1, 0.9]] * 7), np.array([0] * 7), ["x"] * 7, ["cat", "dog"])
     show_scores(scores)
     shown = capsys.readouterr().out
-    row = next(line for line in shown.splitlines() if "cat = 1" in line)
-    assert row.split() == ["cat", "=", "1", ".", "7"]
+    row = next(line for line in shown.splitlines() if "1 cat" in line)
+    assert row.split() == ["1", "cat", ".", "7"]
 
 
 def test_many_classes_show_the_most_confused_pairs_instead(
@@ -97,6 +95,17 @@ def test_many_classes_show_the_most_confused_pairs_instead(
     rows = [line.split() for line in shown if "kind" in line]
     assert rows[0] == ["kind", "4", "kind", "5", "9"]
     assert rows[1] == ["kind", "7", "kind", "8", "2"]
+
+
+def test_of_very_many_classes_the_weakest_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    labels = np.arange(120)
+    predicted = np.where(labels == 77, 78, labels)
+    scores = score(np.eye(120)[predicted], labels, ["x"] * 120, [f"kind-{i}" for i in labels])
+    show_scores(scores)
+    table = capsys.readouterr().out.partition("classes of lowest F1")[2].partition("\n\n")[0]
+    rows = [line.split()[0] for line in table.splitlines() if "kind-" in line]
+    assert rows[:2] == ["kind-77", "kind-78"]
+    assert len(rows) == 20
 
 
 @pytest.mark.parametrize("name", NASTY)

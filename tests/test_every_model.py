@@ -194,6 +194,12 @@ def test_nonsense_is_refused_by_its_name(mistake: dict[str, Any]) -> None:
         create_model("resnet20", **mistake)
 
 
+def test_a_seeded_network_is_put_on_the_default_device() -> None:
+    with torch.device("meta"):
+        assert create_model("resnet20", seed=0).fc.weight.is_meta
+    assert create_model("resnet20", seed=0).fc.weight.device.type == "cpu"
+
+
 def test_names_are_listed_in_the_tables_order_by_shell_pattern() -> None:
     assert list_models() == list(SPECS)
     assert list_models("resnet1*") == [

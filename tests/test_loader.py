@@ -56,9 +56,7 @@ def file_split(tmp_path):
     names = []
     for index in range(12):
         shape = (20 + index, 30 - index, 3)
-        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(
-            tmp_path / f"{index}.png"
-        )
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / f"{index}.png")
         names.append(f"{index}.png")
     labels = np.arange(12, dtype=np.int64) % 3
     return Split(FileImages(tmp_path, tuple(names)), labels, tuple(names), None)
@@ -90,9 +88,7 @@ def test_the_number_of_workers_and_the_way_they_start_change_no_pixel(file_split
     order = Order(7, file_split.labels)
 
     def batches(workers, start_method=None):
-        return WorkerBatches(
-            file_split, PREPROCESS, augmentation, order, 5, workers, start_method
-        )
+        return WorkerBatches(file_split, PREPROCESS, augmentation, order, 5, workers, start_method)
 
     expected = take(batches(0), 0, 7)
     for variant, start in ((batches(1), 0), (batches(2), 3), (batches(2, "spawn"), 2)):
@@ -128,14 +124,12 @@ def test_flips_are_the_mirror_image_in_half_of_the_cases():
     assert (mirrored ^ kept).all() and 0.45 < mirrored.float().mean() < 0.55
 
 
-@pytest.mark.parametrize("setting", ["mixup", "cutmix"])
-def test_mixed_targets_are_shares_that_match_the_pixels(setting):
+@pytest.mark.parametrize("mixing", [Augmentation(mixup=1.0), Augmentation(cutmix=1.0)])
+def test_mixed_targets_are_shares_that_match_the_pixels(mixing):
     images = torch.zeros(8, 1, 10, 10)
     images[4:] = 1.0
     labels = torch.tensor([0] * 4 + [1] * 4)
-    mixed, targets = Augmentation(**{setting: 1.0}).mix_batch(
-        images, labels, 2, torch.Generator().manual_seed(1)
-    )
+    mixed, targets = mixing.mix_batch(images, labels, 2, torch.Generator().manual_seed(1))
     assert torch.allclose(targets.sum(1), torch.ones(8))
     assert torch.allclose(mixed.mean(dim=(1, 2, 3)), targets[:, 1], atol=1e-5)
 

@@ -131,9 +131,7 @@ def test_a_set_smaller_than_a_batch_trains_without_an_empty_epoch(tmp_path, coun
 
 
 def test_without_validation_the_averaged_last_weights_are_sealed(tmp_path):
-    run = train(
-        dataset(), out=tmp_path / "run", epochs=2, batch_size=8, validation=0.0, quiet=True
-    )
+    run = train(dataset(), out=tmp_path / "run", epochs=2, batch_size=8, validation=0.0, quiet=True)
     state = newest_state(run.path / "state")
     assert state is not None
     sealed = read_sealed(run.path).weights
@@ -150,9 +148,7 @@ def test_scores_on_validation_say_that_the_epoch_was_chosen_there(tmp_path):
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path):
-    run = train(
-        dataset(), out=tmp_path / "run", epochs=60, batch_size=8, patience=2, quiet=True
-    )
+    run = train(dataset(), out=tmp_path / "run", epochs=60, batch_size=8, patience=2, quiet=True)
     rows = rows_of(run.path)
     assert len(rows) < 60
     best = read_sealed(run.path).card["training"]["best_step"]
@@ -287,12 +283,16 @@ with StopWatch(lambda: saved.write_text("state")):
     hashlib.pbkdf2_hmac("sha256", b"one long call", b"that never returns to Python", 10**9)
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "saved")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(tmp_path / "saved")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     began = time.monotonic()
-    assert process.wait(timeout=30) == 143
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 143 and "the state before it is saved" in told
     assert time.monotonic() - began < 10
     assert (tmp_path / "saved").read_text() == "state"
 
@@ -307,4 +307,4 @@ def test_the_public_calls_of_the_front_page_work_together(tmp_path, monkeypatch)
     assert sorted(one.label for one in answer) == ["left", "right"]
     assert sum(one.probability for one in answer) == pytest.approx(1)
     scores = classifier.evaluate(folder, split="test")
-    assert scores.accuracy == run.scores.accuracy
+    assert run.scores is not None and scores.accuracy == run.scores.accuracy

@@ -3,12 +3,13 @@
     python tools/make_sample.py /usr/share/datasets/fashion-mnist
 
 The first 1,000 training and 200 test images of each class, in the order of the files, as IDX
-files under their old names, packed with xz: 3.8 MB for the training images. (Tried on them: gzip
-5.2 MB, one PNG mosaic 4.0 MB, lossless WebP 3.9 MB, xz of predicted residuals 3.9 MB and more.)
+files under their old names. Tried on the training images: gzip 4.4 MB, a PNG mosaic 4.0 MB,
+lossless WebP 3.9 MB, xz 3.8 MB, xz of predicted residuals 3.9 MB. gzip, for it is read four times
+as fast as xz, by the code that reads the originals.
 """
 
+import gzip
 import hashlib
-import lzma
 import struct
 import sys
 from pathlib import Path
@@ -50,8 +51,8 @@ def main(originals: Path, out: Path = SAMPLE) -> dict[str, str]:
             arrays.append(parse_idx(data, originals / name))
         chosen = choose(arrays[1], PER_CLASS[part])
         for name, array in zip(names, arrays, strict=True):
-            packed = lzma.compress(write_idx(array[chosen]), preset=9 | lzma.PRESET_EXTREME)
-            (out / f"{name}.xz").write_bytes(packed)
+            packed = gzip.compress(write_idx(array[chosen]), mtime=0)
+            (out / f"{name}.gz").write_bytes(packed)
         digests[part] = hashlib.sha256(arrays[0][chosen].tobytes()).hexdigest()
     return digests
 

@@ -6,16 +6,37 @@ STARTED = time.monotonic()  # a budget counts from here: before typer, and long 
 
 import csv  # noqa: E402
 import json  # noqa: E402
-import os  # noqa: E402
 import sys  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Annotated, Any, NoReturn  # noqa: E402
+from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
 
 import typer  # noqa: E402
+from typer.core import TyperGroup  # noqa: E402
 
 from resnets.errors import ConfigError, ResnetsError  # noqa: E402
 
+if TYPE_CHECKING:
+    from resnets.prediction import FilePrediction
+
+
+class Commands(TyperGroup):
+    """The commands, with one place where expected trouble becomes two lines and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except ResnetsError as problem:
+            print(f"resnets: {problem}", file=sys.stderr)
+            sys.exit(problem.exit_code)
+        except KeyboardInterrupt:
+            print("resnets: stopped; there was nothing to save yet", file=sys.stderr)
+            sys.exit(130)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Train, check, explain and ship image classifiers with residual networks.",
     no_args_is_help=True,
     add_completion=False,
@@ -98,8 +119,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a classifier; the same command continues a run that was stopped."""
-    given: dict[str, Any] = parse_settings(settings or [])
-    given |= {
+    given = {
         "model": model,
         "epochs": epochs,
         "budget": budget,
@@ -116,7 +136,7 @@ def train(
         "threads": threads,
         "workers": workers,
         "seed": seed,
-    } | {key: value for key, value in given.items()}
+    } | parse_settings(settings or [])
 
     from resnets.console import say, show_scores
     from resnets.training import train as train_model
@@ -177,22 +197,24 @@ def predict(
     if as_json and as_csv:
         raise ConfigError("--json and --csv together", fix="choose one of them")
     classifier = load(run)
-    rows = classifier.predict_files(find_images(images), top=top)
     unreadable = 0
-    table = []
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    if as_csv:
-        writer.writerow(["file", "rank", "label", "probability", "error"])
-    for row in rows:
-        unreadable += row.error is not None
-        if as_json:
+
+    def rows() -> "Iterator[FilePrediction]":
+        nonlocal unreadable
+        for row in classifier.predict_files(find_images(images), top=top):
+            unreadable += row.error is not None
+            yield row
+
+    if as_json:
+        for row in rows():
             print(json.dumps(row.to_dict()), flush=True)
-        elif as_csv:
+    elif as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["file", "rank", "label", "probability", "error"])
+        for row in rows():
             writer.writerows(row.to_csv())
-        else:
-            table.append(row)
-    if table:
-        show_predictions(table)
+    else:
+        show_predictions(rows())
     if unreadable:
         raise typer.Exit(1)
 
@@ -236,21 +258,6 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
     return settings
 
 
-def main() -> NoReturn:
-    """Run a command; expected trouble becomes two lines and its exit code."""
-    try:
-        app(standalone_mode=False)
-        code = 0
-    except ResnetsError as problem:
-        print(f"resnets: {problem}", file=sys.stderr)
-        code = problem.exit_code
-    except typer.Exit as done:
-        code = done.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        print("resnets: stopped before there was anything to save", file=sys.stderr)
-        code = 130
-    except BrokenPipeError:  # `resnets predict ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.stdout.flush()
-    sys.exit(code)
+def main() -> None:
+    """The entry point of ``resnets`` and of ``python -m resnets``."""
+    app()

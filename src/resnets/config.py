@@ -1,4 +1,4 @@
-"""What a run and an answer depend on, as plain frozen values: ``TrainConfig`` and ``Preprocess``."""
+"""What a run and an answer depend on, as frozen values: ``TrainConfig`` and ``Preprocess``."""
 
 import dataclasses
 import re
@@ -101,7 +101,7 @@ class TrainConfig:
     warmup: float = 0.0
     """The share of the run over which the rate rises linearly from a tenth."""
     warmup_steps: int = 0
-    """The first steps, at a tenth of the rate (arXiv:1512.03385, Section 4.2: 400 for ResNet-110)."""
+    """So many first steps at a tenth of the rate (arXiv:1512.03385, Section 4.2)."""
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4
@@ -172,11 +172,10 @@ class TrainConfig:
                 f"erasing={self.erasing}, crop_scale={self.crop_scale}",
                 fix="choose both from 0 to 1",
             )
-        if sum(value is not None for value in (self.epochs, self.budget, self.steps)) > 1:
-            raise ConfigError(
-                f"epochs={self.epochs}, budget={self.budget} and steps={self.steps} all say how long",
-                fix="give one of them",
-            )
+        lengths = {"epochs": self.epochs, "budget": self.budget, "steps": self.steps}
+        given = [f"{name}={value}" for name, value in lengths.items() if value is not None]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} both say how long", fix="give one of them")
         if any(not 0 < drop < 1 for drop in self.lr_drops):
             raise ConfigError(
                 f"lr_drops={self.lr_drops} are shares of the run",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.text import Text
 
+CLASSES, LOWEST = 100, 20
+"""With more classes than this the table of classes holds so many of the lowest F1."""
 MATRIX_CLASSES = 20
 """With more classes than this the confusion matrix gives way to the most confused pairs."""
 PAIRS = 10
@@ -74,7 +76,11 @@ def show_scores(scores: Told) -> None:
     title = printable(f"{values['split']} of {values['data']}", encoding=console.encoding)
     _table(console, title, ["", ">value", ">95 % interval", ">images"], _headlines(values))
     heads = ["class", ">precision", ">recall", ">F1", ">images"]
-    _table(console, "classes", heads, _per_class(values))
+    rows, title = values["per_class"], "classes"
+    if len(rows) > CLASSES:
+        rows = sorted(rows, key=lambda row: row["f1"])[:LOWEST]
+        title = f"the {LOWEST} classes of lowest F1 (all are in --json)"
+    _table(console, title, heads, [_class_row(row) for row in rows])
     if len(values["classes"]) <= MATRIX_CLASSES:
         heads = ["true class", *(f">{number + 1}" for number in range(len(values["classes"])))]
         _table(console, "images by true class (rows) and answer (columns)", heads, _matrix(values))
@@ -220,20 +226,14 @@ def _headlines(values: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _per_class(values: dict[str, Any]) -> list[list[str]]:
-    return [
-        [
-            row["label"],
-            *(percent(row[part]) for part in ("precision", "recall", "f1")),
-            f"{row['support']:,}",
-        ]
-        for row in values["per_class"]
-    ]
+def _class_row(row: dict[str, Any]) -> list[str]:
+    shares = [percent(row[part]) for part in ("precision", "recall", "f1")]
+    return [row["label"], *shares, f"{row['support']:,}"]
 
 
 def _matrix(values: dict[str, Any]) -> list[list[str]]:
     return [
-        [f"{name} = {index}", *(str(count) if count else "." for count in counts)]
+        [f"{index} {name}", *(str(count) if count else "." for count in counts)]
         for index, (name, counts) in enumerate(
             zip(values["classes"], values["confusion"], strict=True), start=1
         )

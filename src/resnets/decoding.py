@@ -8,6 +8,7 @@ Pillow and numpy only; safe in threads.
 import codecs
 import io
 import os
+import re
 import stat
 import struct
 import threading
@@ -84,22 +85,16 @@ _FOREIGN = (  # what else is found under a picture's name: offset, first bytes, 
     (4, b"ftypmif1", "a HEIC photo", _CONVERT),
     (4, b"ftyp", "a video", _REPLACE),
     (4, b"jP  ", "a JPEG 2000 image", _CONVERT),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image", _CONVERT),
     (4, b"JXL ", "a JPEG XL image", _CONVERT),
     (0, b"\xff\x0a", "a JPEG XL image", _CONVERT),
     (0, b"8BPS", "a Photoshop file", _CONVERT),
     (0, b"\0\0\1\0", "an icon (ICO)", _CONVERT),
-    (0, b"qoif", "a QOI image", _CONVERT),
-    (0, b"DDS ", "a DDS texture", _CONVERT),
-    (0, b"P4\n", "a PBM image", _CONVERT),
     (0, b"P5\n", "a PGM image", _CONVERT),
     (0, b"P6\n", "a PPM image", _CONVERT),
     (0, b"%PDF", "a PDF document", _CONVERT),
     (0, b"%!PS", "a PostScript file", _CONVERT),
-    (0, b"\xc5\xd0\xd3\xc6", "a PostScript file", _CONVERT),
     (0, b"PK\3\4", "a ZIP archive", "unpack it and remove it"),
     (0, b"\x1f\x8b", "a gzip archive", "unpack it and remove it"),
-    (0, b"\x93NUMPY", "a NumPy array", _CONVERT),
     (0, b"\0\5\x16\7", "a macOS companion file without a picture", "remove it"),
     (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the picture: git lfs pull"),
 )
@@ -140,7 +135,7 @@ def decode(
     CMYK is converted as Pillow does, 16-bit grey is scaled by 1/257. Raises ``UnreadableImage``.
     """
     with _opened(source) as image:
-        image.load()
+        _load(image)
         upright = _flat(image, background)
         if not isinstance(image, TiffImageFile):  # which Pillow turns while it loads
             turn = _TURNS.get(_orientation(image.info.get("exif")))
@@ -173,15 +168,12 @@ class _Refused(Exception):
 @contextmanager
 def _opened(source: str | Path | bytes | Image.Image) -> Iterator[Image.Image]:
     """The picture, its size checked and nothing decoded; whatever fails inside is explained."""
-    head, size, name = b"", 0, "image"
+    head, size, name = b"", 0, _name(source)
     try:
         if isinstance(source, Image.Image):
-            name = _printable(getattr(source, "filename", "")) or name
             with _quiet(source.format, b""):
                 yield _checked(source)
             return
-        if isinstance(source, (str, Path)):
-            name = _printable(source)
         with _stream(source) as file:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
@@ -195,10 +187,13 @@ def _opened(source: str | Path | bytes | Image.Image) -> Iterator[Image.Image]:
         raise UnreadableImage(f"{name}: {reason}", fix=fix) from error
 
 
-def _printable(name: object) -> str:
-    """A file's name on one line; bytes that are no text and control characters are escaped."""
-    text = os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else ""
-    return text if text.isprintable() else repr(text)[1:-1]
+def _name(source: str | Path | bytes | Image.Image) -> str:
+    """What messages call a picture: its file, on one line, what is not printable escaped."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return "image"
+    path = getattr(source, "filename", "") if isinstance(source, Image.Image) else source
+    name = os.fsdecode(path) or "image"
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _stream(source: str | Path | bytes) -> BinaryIO:
@@ -264,9 +259,28 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _quiet(kind: str | None, head: bytes) -> AbstractContextManager[None]:
-    """Hide what Pillow says about odd tags, where it can say something at all."""
+    """Hide what Pillow says about odd tags, for the kinds where it can say something."""
     talkative = kind in ("TIFF", "GIF") or (kind == "PNG" and b"acTL" in head)
     return _without_warnings() if talkative else nullcontext()
+
+
+def _load(image: Image.Image) -> None:
+    """Decode, around two faults of Pillow (11.0 to 13.0)."""
+    if isinstance(image, PngImageFile) and image.tile:
+        # It scales pixels of 2 and 4 bits to 8, but not the transparent grey among them.
+        scale = {"L;2": 85, "L;4": 17}.get(str(image.tile[0][3]), 1)
+        if scale > 1 and 0 < image.info.get("transparency", 0) * scale <= 255:
+            image.info["transparency"] *= scale
+    if isinstance(image, TiffImageFile):
+        # It maps a raw TIFF with a file name into memory by its turned sides: with orientation
+        # 5 to 8 the pixels come out scrambled.
+        name, image.filename = image.filename, ""
+        try:
+            image.load()
+        finally:
+            image.filename = name
+    else:
+        image.load()
 
 
 def _flat(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
@@ -280,7 +294,7 @@ def _flat(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if image.mode == "RGB":
         if key is None:
             return image
-        if max(key) > 255:  # a 16-bit PNG: Pillow cuts the pixels to 8 bits, but not the key
+        if max(key) > 255:  # a 16-bit PNG, of which Pillow cuts the pixels to 8 bits, not the key
             image = image.copy()
             image.info["transparency"] = tuple(value >> 8 for value in key)
     if not image.has_transparency_data:
@@ -294,14 +308,14 @@ def _flat(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
 def _scaled(image: Image.Image) -> Image.Image:
     """16-bit (or a TIFF's 12-bit) grey as 8-bit grey: scaled and rounded, where Pillow clips."""
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     white = 4095 if tags.get(258) == (12,) else 65535
     if values.min() < 0 or values.max() > white:
         raise _Refused(
             f"has values from {values.min()} to {values.max()}, none of them known to be white",
             "save it with 8 or 16 bits per channel",
         )
-    grey = (values * 255 + white // 2) // white
+    grey = (values.astype(np.uint32) * 255 + white // 2) // white
     if tags.get(262) == 0:  # TIFF 6.0, PhotometricInterpretation: white is zero
         grey = 255 - grey
     scaled = Image.fromarray(grey.astype(np.uint8))
@@ -363,24 +377,20 @@ def _explanation(error: Exception, head: bytes, size: int) -> tuple[str, str]:
             return "does not fit into memory", "make it smaller"
     ended = (struct.error, EOFError, IndexError)  # a parser asked for more than there was
     if (
-        "truncated" in text.lower()
+        re.search("truncated|cannot load this image", text, re.IGNORECASE)
         or isinstance(error, ended)
         or isinstance(error.__cause__, ended)
         or _declared_size(head) > size
     ):
-        return f"is cut short: it ends after {size} bytes, amid the picture", _REPLACE
-    if isinstance(error, SyntaxError):
-        return f"is damaged at its start ({text})", _REPLACE
+        place = f"it ends after {size} bytes, " if size else ""
+        return f"is cut short: {place}amid the picture", _REPLACE
+    if re.search("unknown pixel|unknown data org|supported|cannot handle", text):
+        return f"is damaged or of a kind that is not read ({text})", f"{_CONVERT}, or remove it"
     return f"is damaged ({text})", _REPLACE
 
 
 def _declared_size(head: bytes) -> int:
-    """The file size that a WebP states, or the place of a TIFF's directory; else 0."""
-    try:
-        if head.startswith(b"RIFF"):
-            return 8 + struct.unpack_from("<I", head, 4)[0]
-        if head.startswith((b"II*\0", b"MM\0*")):
-            return struct.unpack_from("<I" if head.startswith(b"II") else ">I", head, 4)[0]
-    except struct.error:
-        return 0
-    return 0
+    """Bytes that a WebP says it has, or that a TIFF needs to reach its directory; else 0."""
+    if head.startswith((b"RIFF", b"II*\0")):
+        return 8 + int.from_bytes(head[4:8], "little")
+    return 8 + int.from_bytes(head[4:8], "big") if head.startswith(b"MM\0*") else 0

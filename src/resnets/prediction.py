@@ -165,7 +165,7 @@ class Classifier:
             mean_image=self.mean_image,
             batch_size=batch_size,
             progress=progress,
-            left_out=[item for item in matched.left_out if _of(item.path, split)],
+            left_out=[item for item in matched.left_out if _may_be_of(item.path, split)],
             notes=matched.notes,
         )
 
@@ -235,11 +235,12 @@ def load(
     try:
         classes = tuple(sealed.card["label_names"])
         preprocess = Preprocess.from_dict(sealed.card["preprocess"])
-        options = {"num_classes": len(classes), "in_channels": preprocess.input_size[0]}
+        options = sealed.card.get("options", {}) | {
+            "num_classes": len(classes),
+            "in_channels": preprocess.input_size[0],
+        }
         with torch.device("meta"):  # the weights follow; first ones would cost time and randomness
-            model = create_model(
-                sealed.card["architecture"], **(options | sealed.card.get("options", {}))
-            )
+            model = create_model(sealed.card["architecture"], **options)
     except (KeyError, TypeError, ResnetsError) as cause:
         why = cause.problem if isinstance(cause, ResnetsError) else repr(cause)
         raise ModelFileError(
@@ -263,11 +264,6 @@ def load(
     )
 
 
-def _of(path: str, split: str) -> bool:
-    """Whether a file lies in no other split's folder."""
-    return path.partition("/")[0] not in set(SPLITS) - {split}
-
-
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """The files named, as they are, and in place of a folder the images in and below it.
 
@@ -287,6 +283,11 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
             )
         found += inside
     return found
+
+
+def _may_be_of(path: str, split: str) -> bool:
+    """Whether a file lies in no other split's folder."""
+    return path.partition("/")[0] not in set(SPLITS) - {split}
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -114,8 +114,8 @@ NAMED: dict[str, CifarSet | IdxSet] = {
     "cifar100": CifarSet(
         classes=tuple(
             "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge "
-            "bus butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach "
-            "couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster "
+            "bus butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud "
+            "cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster "
             "house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree "
             "motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear "
             "pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road "

@@ -71,6 +71,10 @@ def unpack(archive: Path, remote: Remote, folder: str) -> Path:
         ):
             tar.extractall(part, filter="data")
             return (Path(part) / folder).replace(target)
+    except tarfile.TarError as cause:
+        raise DataError(
+            f"{archive} cannot be unpacked: {cause}", fix="remove it and fetch it again"
+        ) from cause
     except OSError as cause:
         if target.is_dir():  # another process was faster
             return target

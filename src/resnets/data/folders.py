@@ -47,7 +47,7 @@ def open_folder(root: Path) -> Dataset:
         else:
             others.append(entry.name)
     others.sort(key=natural_key)
-    if "train" in parts and (not others or walk.has_folders(parts["train"])):
+    if "train" in parts and (len(parts) > 1 or not others or walk.has_folders(parts["train"])):
         listed = {part: walk.labelled(entry.path, part=part) for part, entry in parts.items()}
         notes = [f"not used, for it lies beside train/: {told(others)}"] if others else []
     elif parts and not others:

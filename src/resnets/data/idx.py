@@ -14,19 +14,14 @@ _UINT8 = 0x08
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file, unpacked where its name ends in ``.gz`` or ``.xz``."""
-    import lzma  # here, because a Python may be built without it
-
+    """The bytes of a file, unpacked where its name ends in ``.gz``."""
     data = path.read_bytes()
+    if path.suffix != ".gz":
+        return data
     try:
-        match path.suffix:
-            case ".gz":
-                return gzip.decompress(data)
-            case ".xz":
-                return lzma.decompress(data)
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as cause:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as cause:
         raise damaged(path, f"cannot be unpacked: {cause}") from cause
-    return data
 
 
 def parse_idx(data: bytes, path: Path) -> np.ndarray:

@@ -123,13 +123,11 @@ class MemoryBatches:
             chosen = torch.from_numpy(samples)
             pixels = array[chosen]
             if self.augmentation.per_image:
-                seeds = (
+                seeds = [
                     sample_seed(self.order.seed, int(epoch), int(sample))
                     for epoch, sample in zip(epochs, samples, strict=True)
-                )
-                pixels = torch.stack(
-                    [self.augmentation.colour(image, seed) for image, seed in zip(pixels, seeds)]
-                )
+                ]
+                pixels = torch.stack(list(map(self.augmentation.colour, pixels, seeds)))
             yield Batch(to_pixels(pixels, self.preprocess), labels[chosen], samples)
             step += 1
 

@@ -82,7 +82,7 @@ def _dataset(name: str, classes: tuple[str, ...], arrays: Arrays) -> Dataset:
 def _read_sample() -> Arrays:
     arrays = {}
     for part, names in IDX_NAMES.items():
-        images, labels = (SAMPLE / f"{name}.xz" for name in names)
+        images, labels = (SAMPLE / f"{name}.gz" for name in names)
         pixels = parse_idx(read_bytes(images), images)
         if hashlib.sha256(pixels.tobytes()).hexdigest() != SAMPLE_SHA256[part]:
             raise damaged(images, "has other pixels than it was made with")

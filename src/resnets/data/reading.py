@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -31,9 +30,9 @@ class _File(NamedTuple):
     images: FileImages
     position: int
 
-    @property
-    def path(self) -> Path:
-        return self.images.root / self.images.paths[self.position]
+    def read(self) -> bytes:
+        with open(os.path.join(self.images.root, self.images.paths[self.position]), "rb") as file:
+            return file.read()
 
 
 class _Seen(NamedTuple):
@@ -42,6 +41,7 @@ class _Seen(NamedTuple):
     shape: tuple[int, int]
     """Height and width by the header."""
     grey: bool
+    """All three channels are the same."""
     decoded: bool = False
 
 
@@ -119,17 +119,18 @@ def read_images(
 def _inspect(file: _File) -> _Seen | str:
     """What a file's bytes and header tell, or the reason why it cannot be read."""
     try:
-        data = file.path.read_bytes()
+        data = file.read()
         header = read_header(data)
     except (OSError, UnreadableImage) as error:
         return _reason(error)
-    return _Seen(hashlib.sha256(data).hexdigest(), (header.height, header.width), header.grey)
+    grey = header.grey and len(set(file.images.background)) == 1
+    return _Seen(hashlib.sha256(data).hexdigest(), (header.height, header.width), grey)
 
 
 def _decode(file: _File, array: np.ndarray | None) -> str | None:
     """Decode a file into its row of ``array``, or as a check; the reason where that fails."""
     try:
-        image = decode(file.path.read_bytes(), background=file.images.background)
+        image = decode(file.read(), background=file.images.background)
     except (OSError, UnreadableImage) as error:
         return _reason(error)
     if array is not None:

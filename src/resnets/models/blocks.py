@@ -49,7 +49,7 @@ def cifar_stem(in_channels: int, width: int) -> Stem:
 def tutorial_stem(in_channels: int, width: int) -> Stem:
     """The ImageNet stem, its convolution with a bias and unpadded: 96 -> 45 -> 23 pixels.
 
-    (N, in_channels, H, W) -> (N, width, (H - 4) / 4, (W - 4) / 4), rounded up
+    (N, in_channels, H, W) -> (N, width, (H - 6) / 4, (W - 6) / 4), rounded up
     """
     conv = nn.Conv2d(in_channels, width, 7, stride=2)
     pool = nn.MaxPool2d(3, stride=2, padding=1)

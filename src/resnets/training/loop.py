@@ -67,7 +67,9 @@ def train(
         began = time.monotonic()
         rate = learning_rate(task.config, state.step, done)
         loss = take_step(task, state, next(stream), rate, stop)
-        if budget and (plan := budget.after_step(state.step, state.plans, time.monotonic() - began)):
+        if budget and (
+            plan := budget.after_step(state.step, state.plans, time.monotonic() - began)
+        ):
             state.plans.append(plan)
         after_step(loss)
 
@@ -81,7 +83,8 @@ def take_step(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # for dropout and drop-path
     labels = batch.labels.to(config.device, non_blocking=True)
-    images = normalise(batch.pixels.to(config.device), task.preprocess, task.mean_image)
+    pixels = batch.pixels.to(config.device).float()
+    images = normalise(pixels, task.preprocess, task.mean_image)
     images = task.augmentation.move_batch(images, generator)
     images, targets = task.augmentation.mix_batch(images, labels, task.classes, generator)
     if config.channels_last:

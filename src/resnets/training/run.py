@@ -141,9 +141,7 @@ def _share_of(asked: dict[str, Any]) -> TrainConfig:
     return dataclasses.replace(base, validation=asked.get("validation", base.validation))
 
 
-def _continue(
-    folder: RunFolder, asked: dict[str, Any], extend: bool
-) -> tuple[TrainConfig, bool]:
+def _continue(folder: RunFolder, asked: dict[str, Any], extend: bool) -> tuple[TrainConfig, bool]:
     """The settings of the run that lies there, and whether it is finished."""
     stored = folder.read_config()
     epochs = asked.get("epochs")

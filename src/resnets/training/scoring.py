@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def build_network(task: Task, weights: dict[str, Tensor] | None = None) -> nn.Mo
         seed=config.seed,
     ).to(config.device)
     if config.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     if weights is not None:
         model.load_state_dict(weights)
     return model
@@ -53,8 +54,7 @@ class Scorer:
 
     def validate(self, weights: dict[str, Tensor], split: Split) -> tuple[float, float]:
         """Accuracy and log loss, in the precision of the training."""
-        precision = "bf16" if self.task.config.precision == "bf16" else "fp32"
-        engine = TorchEngine(build_network(self.task, weights), self.task.config.device, precision)
+        engine = self._engine(build_network(self.task, weights), self.task.config.precision)
         return self._accuracy_and_loss(engine, split)
 
     def final(self, weights: dict[str, Tensor]) -> Scores | None:
@@ -76,7 +76,7 @@ class Scorer:
             self.check()
 
         return evaluate(
-            TorchEngine(build_network(self.task, weights), self.task.config.device),
+            self._engine(build_network(self.task, weights), "fp32"),
             split,
             self.task.preprocess,
             self.dataset.classes,
@@ -93,17 +93,18 @@ class Scorer:
         """How long validation and the final scoring take for each image, tried on a few."""
         part = self.dataset.splits.get("val") or self.dataset.splits["train"]
         part = part.take(np.arange(min(PROBED, len(part))))
-        device = self.task.config.device
         seconds = []
         for precision in (self.task.config.precision, "fp32"):
-            engine = TorchEngine(
-                build_network(self.task), device, "bf16" if precision == "bf16" else "fp32"
-            )
+            engine = self._engine(build_network(self.task), precision)
             self._accuracy_and_loss(engine, part)  # the first pass warms up
             began = time.monotonic()
             self._accuracy_and_loss(engine, part)
             seconds.append((time.monotonic() - began) / len(part))
         return seconds[0], seconds[1]
+
+    def _engine(self, network: nn.Module, precision: str) -> TorchEngine:
+        kind: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
+        return TorchEngine(network, self.task.config.device, kind)
 
     def _accuracy_and_loss(self, engine: TorchEngine, split: Split) -> tuple[float, float]:
         answers, labels = [], []

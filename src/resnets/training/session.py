@@ -223,7 +223,9 @@ class Session:
         self.folder.write_metrics(self.state.rows)
         self.display.line(f"continuing after step {self.state.step:,}")
         then, now = saved.info["environment"], environment(self.config)
-        changed = [f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
+        changed = [
+            f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]
+        ]
         if changed:
             self.display.line(f"results will differ in their last bits: {', '.join(changed)}")
 

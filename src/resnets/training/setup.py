@@ -6,6 +6,7 @@ Every choice made here comes back as a sentence for the person who did not make 
 import dataclasses
 import math
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,16 @@ from torch import Tensor
 from resnets.config import Preprocess, TrainConfig
 from resnets.data.sources import ArrayImages, Dataset, FileImages, Split
 from resnets.data.transforms import to_pixels
+from resnets.decoding import read_header
 from resnets.errors import ConfigError, DataError
-from resnets.models import SPECS, create_model
+from resnets.models.specs import SPECS
 from resnets.training.recipes import recipe
 
 SMALL_SIDE = 64
 """Images up to this many pixels a side go to a CIFAR network."""
 PHOTO_SIZE = 128
 """Input side for photos on a CPU; a GPU takes 224 (arXiv:1512.03385, Section 3.4)."""
+LENGTHS = ("epochs", "budget", "steps")
 FEWEST_STEPS = 1_000
 """A default run has at least so many steps, however small the data set."""
 MEASURED = 1_000
@@ -50,54 +53,75 @@ def resolve(asked: dict[str, Any], dataset: Dataset) -> tuple[TrainConfig, list[
         )
     side = typical_side(train)
     base = recipe(_recipe_name(asked.get("recipe", "auto"), side))
-    if any(asked.get(name) is not None for name in ("epochs", "budget", "steps")):
+    if any(name in asked for name in LENGTHS):
         base = dataclasses.replace(base, epochs=None, steps=None)
     config = dataclasses.replace(base, **(asked | {"recipe": base.recipe, "data": dataset.source}))
-    reasons = []
-    choices: dict[str, Any] = {}
-
-    if config.model == "auto":
-        choices["model"] = "resnet20" if side <= SMALL_SIDE else "resnet18"
-        kind = "a CIFAR" if side <= SMALL_SIDE else "an ImageNet"
-        reasons.append(f"model {choices['model']}: {kind} network, for images of {side} pixels")
-    model = choices.get("model", config.model)
-    device = choices["device"] = _device(config.device)
-    if config.image_size is None:
-        choices["image_size"] = _image_size(side, model, device)
-        if side > SMALL_SIDE:
-            reasons.append(f"image size {choices['image_size']}: on {device}; --image-size changes it")
-    if config.warmup_steps == 0 and base.recipe == "paper-cifar" and model == "resnet110":
-        choices["warmup_steps"] = 400  # arXiv:1512.03385, Section 4.2
-    if "flip" not in asked and dataset.source == "mnist":
-        choices["flip"] = False
+    reasons: list[str] = []
+    config = _with_machine(config, reasons)
+    config = _with_network(config, side, reasons)
+    config = _with_length(config, asked, len(train), reasons)
+    if dataset.source == "mnist" and "flip" not in asked:
+        config = dataclasses.replace(config, flip=False)
         reasons.append("no flips: a mirrored digit is another sign")
+    return _with_statistics(config, train, 1 if is_grey(train) else 3), reasons
 
-    if "batch_size" not in asked:
-        largest = max(2, 2 ** int(math.log2(max(2, len(train) // 8))))
-        choices["batch_size"] = min(config.batch_size, max(8, largest), len(train))
-    elif config.batch_size > len(train):
-        choices["batch_size"] = len(train)
-        reasons.append(f"batch size {len(train)}: there are no more training images")
-    batch = choices.get("batch_size", config.batch_size)
-    asked_length = any(asked.get(name) is not None for name in ("epochs", "budget", "steps"))
-    if config.epochs and not asked_length and config.epochs * len(train) / batch < FEWEST_STEPS:
-        choices["epochs"] = math.ceil(FEWEST_STEPS * batch / len(train))
-        reasons.append(f"{choices['epochs']} epochs: {FEWEST_STEPS:,} steps of {batch} images")
 
-    fast = bf16_gains(device)
-    if config.precision == "auto":
-        choices["precision"] = "bf16" if fast else "fp32"
-        if fast:
-            reasons.append("bf16 training: this processor gains from it; --precision fp32 turns it off")
-    if config.channels_last is None:
-        choices["channels_last"] = True
-    if config.threads is None:
-        choices["threads"] = available_cores()
-    if config.workers is None:
-        choices["workers"] = min(8, available_cores())
-    config = dataclasses.replace(config, **choices)
-    channels = 1 if is_grey(train) else 3
-    return _with_statistics(config, train, channels), reasons
+def _with_machine(config: TrainConfig, reasons: list[str]) -> TrainConfig:
+    """Device, precision, threads and workers, from the machine."""
+    device = _device(config.device)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if bf16_gains(device) else "fp32"
+        if precision == "bf16":
+            reasons.append("training in bf16: this machine gains from it (--precision fp32: not)")
+    cores = available_cores()
+    return dataclasses.replace(
+        config,
+        device=device,
+        precision=precision,
+        channels_last=True if config.channels_last is None else config.channels_last,
+        threads=config.threads or cores,
+        workers=min(8, cores) if config.workers is None else config.workers,
+    )
+
+
+def _with_network(config: TrainConfig, side: int, reasons: list[str]) -> TrainConfig:
+    """Network and input size, from the size of the images."""
+    model, size = config.model, config.image_size
+    if model == "auto":
+        model = "resnet20" if (size or side) <= SMALL_SIDE else "resnet18"
+        family = "a CIFAR" if model == "resnet20" else "an ImageNet"
+        reasons.append(f"{model}: {family} network, for images of {size or side} pixels (--model)")
+    if size is None:
+        largest = PHOTO_SIZE if config.device == "cpu" else 224
+        size = min(side, largest)
+        if model in SPECS and SPECS[model].stem != "cifar":
+            size = max(size, 32)  # an ImageNet network halves its input five times
+        if size != side:
+            reasons.append(f"input of {size} pixels: the images have {side} (--image-size)")
+    warmup_steps = config.warmup_steps
+    if config.recipe == "paper-cifar" and model == "resnet110":
+        warmup_steps = 400  # arXiv:1512.03385, Section 4.2
+    return dataclasses.replace(config, model=model, image_size=size, warmup_steps=warmup_steps)
+
+
+def _with_length(
+    config: TrainConfig, asked: dict[str, Any], images: int, reasons: list[str]
+) -> TrainConfig:
+    """Batch size and epochs, from the number of images."""
+    batch = min(config.batch_size, images)
+    if config.recipe.startswith("default") and "batch_size" not in asked:
+        eighth = 2 ** int(math.log2(max(8, images // 8)))  # some steps an epoch in a small set
+        batch = min(batch, eighth)
+    if batch != config.batch_size:
+        reasons.append(f"batches of {batch}: there are {images} training images (--batch-size)")
+    epochs = config.epochs
+    shortest = math.ceil(FEWEST_STEPS * batch / images)
+    if epochs and epochs < shortest and config.recipe.startswith("default"):
+        if not any(name in asked for name in LENGTHS):
+            epochs = shortest
+            reasons.append(f"{epochs} epochs, which are {FEWEST_STEPS:,} steps (--epochs)")
+    return dataclasses.replace(config, batch_size=batch, epochs=epochs)
 
 
 def preprocess_of(config: TrainConfig) -> Preprocess:
@@ -118,7 +142,7 @@ def mean_image_of(split: Split, preprocess: Preprocess) -> Tensor:
     total = torch.zeros(channels, height, width, dtype=torch.float64)
     mean = torch.tensor(preprocess.mean)[:, None, None]
     std = torch.tensor(preprocess.std)[:, None, None]
-    for pixels in _pixels_of(split, plain, len(split)):
+    for pixels in _pixels_of(split, plain, most=len(split)):
         total += ((pixels.double() / 255 - mean) / std).sum(0)
     return (total / len(split)).float()
 
@@ -149,7 +173,9 @@ def bf16_gains(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device != "cpu":
         return False
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
@@ -183,39 +209,45 @@ def _image_size(side: int, model: str, device: str) -> int:
 
 
 def _with_statistics(config: TrainConfig, train: Split, channels: int) -> TrainConfig:
-    if config.mean is not None and len(config.mean) != channels:
-        # A recipe for colour images on grey ones: the channels' average, as grey is one.
-        mean = (sum(config.mean) / len(config.mean),) * channels
-        std = (sum(config.std or (1.0,)) / len(config.std or (1.0,)),) * channels
-        return dataclasses.replace(config, mean=mean, std=std)
-    if config.mean is not None and config.std is not None:
-        return config
+    """The settings with a mean and std per channel, measured where the recipe leaves them open."""
+    mean, std = config.mean, config.std
+    if mean is None or std is None:
+        measured = _statistics(config, train, channels)
+        mean, std = mean or measured[0], std or measured[1]
+    if len(mean) != channels:  # a recipe for colour on grey images: grey is the average colour
+        mean, std = (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
+    return dataclasses.replace(config, mean=mean, std=std)
+
+
+def _statistics(
+    config: TrainConfig, train: Split, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, in [0, 1], of the preprocessed images."""
     assert config.image_size  # noqa: S101
     plain = Preprocess(
         input_size=(channels, config.image_size, config.image_size),
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
     )
-    count, total, squares = 0, torch.zeros(channels).double(), torch.zeros(channels).double()
-    for pixels in _pixels_of(train, plain, MEASURED if not _in_memory(train) else len(train)):
-        values = pixels.double() / 255
-        count += values.numel() // channels
-        total += values.sum((0, 2, 3))
-        squares += (values**2).sum((0, 2, 3))
-    mean = total / count
-    std = (squares / count - mean**2).clamp_min(1e-6).sqrt()
-    return dataclasses.replace(
-        config,
-        mean=config.mean or tuple(round(value, 4) for value in mean.tolist()),
-        std=config.std or tuple(max(0.001, round(value, 4)) for value in std.tolist()),
+    values, total, squares = 0, torch.zeros(channels).double(), torch.zeros(channels).double()
+    for pixels in _pixels_of(train, plain, most=MEASURED):
+        shares = pixels.double() / 255
+        values += shares.numel() // channels
+        total += shares.sum((0, 2, 3))
+        squares += (shares**2).sum((0, 2, 3))
+    mean = total / values
+    std = (squares / values - mean**2).clamp_min(1e-6).sqrt()
+    return tuple(round(one, 4) for one in mean.tolist()), tuple(
+        round(one, 4) for one in std.tolist()
     )
 
 
-def _pixels_of(split: Split, preprocess: Preprocess, most: int) -> "list[Tensor] | Any":
-    """Preprocessed pixels of at most ``most`` images spread over a split, in batches."""
+def _pixels_of(split: Split, preprocess: Preprocess, *, most: int) -> Iterator[Tensor]:
+    """Preprocessed pixels in batches: of a split in memory all, else of at most ``most`` images."""
     if isinstance(split.images, ArrayImages):
         for start in range(0, len(split), 1_000):
-            yield to_pixels(torch.from_numpy(split.images.array[start : start + 1_000]), preprocess)
+            part = torch.from_numpy(split.images.array[start : start + 1_000])
+            yield to_pixels(part, preprocess)
         return
     for index in _spread(len(split), most):
         yield to_pixels(torch.from_numpy(split.images[int(index)])[None], preprocess)
@@ -225,26 +257,9 @@ def _spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
 
 
-def _in_memory(split: Split) -> bool:
-    return isinstance(split.images, ArrayImages)
-
-
 def _shape(split: Split, index: int) -> tuple[int, int]:
     if isinstance(split.images, FileImages):
-        from resnets.decoding import read_header
-
         header = read_header(split.images.root / split.images.paths[index])
         return header.height, header.width
     image = split.images[index]
     return image.shape[0], image.shape[1]
-
-
-__all__ = [
-    "available_cores",
-    "bf16_gains",
-    "create_model",
-    "mean_image_of",
-    "preprocess_of",
-    "resolve",
-    "typical_side",
-]

@@ -92,7 +92,9 @@ class TrainingState:
         """The weights that are validated and sealed: the average where there is one."""
         return self.average.tensors if self.average else self.model.state_dict()
 
-    def to_file(self, seconds: float, extra: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def to_file(
+        self, seconds: float, extra: dict[str, Any]
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain values of the state before the running step."""
         weights = self.model.state_dict()
         if self._in_step:
@@ -140,7 +142,8 @@ class TrainingState:
         self.stale = info["stale"]
         self.loss_sum, self.correct, self.seen = info["sums"]
         if info["best"]:
-            self.best = Best(*info["best"], weights=part(saved.tensors, "best"))
+            step, accuracy, loss = info["best"]
+            self.best = Best(step, accuracy, loss, part(saved.tensors, "best"))
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

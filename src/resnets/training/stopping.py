@@ -18,7 +18,7 @@ from typing import Any, Self
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopRequested(Exception):  # noqa: N818 - a request, no error
+class StopRequested(Exception):
     """Raised by the loop, between steps, once a stop signal came."""
 
 
