@@ -63,7 +63,7 @@ wheel: $(DEV)  ## build dist/*.whl, the same bytes from the same commit
 
 clean:  ## remove build results and caches; .venv and runs/ stay
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests examples tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -93,15 +93,16 @@ def test_resizing_agrees_with_torch_and_pillow(size_in, size_out, kind):
 @given(height=sides, width=sides, out_height=sides, out_width=sides, kind=kernels)
 @settings(max_examples=60, deadline=None)
 def test_a_squashed_image_agrees_with_torch_and_pillow(height, width, out_height, out_width, kind):
-    image = noise(height, width, 3)
+    image = noise(height, width, 3) // 2 + 64  # no overshoot, which Pillow clamps after each pass
     asked = asking((3, out_height, out_width), crop_mode="squash", interpolation=kind)
     ours = pixels_of(image, asked)
-    planes = torch.from_numpy(image).permute(2, 0, 1).float()[None]
+    # contiguous: on permuted images of width 1 torch 2.14's antialiasing repeats the first row
+    planes = torch.from_numpy(image).permute(2, 0, 1).float().contiguous()[None]
     torchs = F.interpolate(planes, (out_height, out_width), mode=kind, antialias=True)
-    assert (ours - torchs[0].clamp(0, 255).permute(1, 2, 0).numpy()).max() <= 0.01
+    assert np.abs(ours - torchs[0].permute(1, 2, 0).numpy()).max() <= 0.01
     pillows = np.asarray(Image.fromarray(image).resize((out_width, out_height), PILLOW[kind]))
-    slack = 1.0 if kind == "bilinear" else 2.0  # it rounds, and clamps, between the two passes
-    assert np.abs(ours - pillows).max() <= slack
+    twice = 1.01 if kind == "bilinear" else 1.13  # rounded after each pass; a cubic row's |weights|
+    assert np.abs(ours - pillows).max() <= twice
 
 
 @given(size_in=sides, size_out=sides, kind=kernels, data=st.data())
@@ -242,7 +243,7 @@ def test_normalise_is_mean_std_and_mean_image():
     pixels = torch.rand(4, 3, 5, 7) * 255
     before = pixels.clone()
     mean_image = torch.rand(3, 5, 7)
-    scaled = vision.normalize(pixels / 255, preprocess.mean, preprocess.std)
+    scaled = vision.normalize(pixels / 255, list(preprocess.mean), list(preprocess.std))
     torch.testing.assert_close(normalise(pixels, preprocess), scaled)
     torch.testing.assert_close(normalise(pixels, preprocess, mean_image), scaled - mean_image)
     assert torch.equal(pixels, before)
@@ -259,10 +260,10 @@ def test_a_missing_mean_image_is_an_error():
 def test_read_only_and_mirrored_arrays_are_taken_as_they_are():
     image = noise(20, 20, 3)
     preprocess = asking((3, 16, 16))
-    expected = preprocess_image(image[:, ::-1].copy(), preprocess)
-    image.flags.writeable = False
-    assert torch.equal(preprocess_image(image[:, ::-1], preprocess), expected)
-    assert torch.equal(preprocess_image(image, preprocess)[..., 0], expected[..., -1].clone())
+    for odd in (image[:, ::-1], image[::2], image.swapaxes(0, 1)):
+        odd.flags.writeable = False
+        expected = preprocess_image(odd.copy(), preprocess)
+        assert torch.equal(preprocess_image(odd, preprocess), expected)
 
 
 def test_float32_holds_under_autocast_and_weights_outlive_inference_mode():

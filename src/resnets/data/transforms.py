@@ -164,7 +164,7 @@ def _bands(side: _Side) -> tuple[_Band, ...]:
     stretch = max(scale, 1.0)
     kernel, support = (_triangle, 1.0) if side.interpolation == "bilinear" else (_keys, 2.0)
     bands = []
-    step = max(1, min(_BAND, 2**20 // int(stretch)))  # fewer rows where a side is extremely long
+    step = max(1, min(_BAND, 2**14 // int(stretch)))  # fewer rows where a side is extremely long
     for row in range(0, side.size_out, step):
         centres = side.start + (np.arange(row, min(row + step, side.size_out)) + 0.5) * scale
         first = max(0, int(centres[0] - support * stretch))

@@ -14,9 +14,9 @@ from typing import get_args
 import torch
 
 from resnets.config import Initialisation
-from resnets.errors import ConfigError, UnknownName, did_you_mean
+from resnets.errors import ConfigError, did_you_mean
 from resnets.models.resnet import ResNet, initialise
-from resnets.models.specs import SPECS
+from resnets.models.specs import SPECS, spec_of
 
 __all__ = ["ModelRow", "ResNet", "create_model", "list_models", "model_rows"]
 
@@ -40,9 +40,7 @@ def create_model(
 
     Raises ``UnknownName`` for a name not in the table, ``ConfigError`` for any other mistake.
     """
-    if name not in SPECS:
-        listing = f"`resnets models` lists all {len(SPECS)}"
-        raise UnknownName("model", name, SPECS, listing=listing)
+    spec = spec_of(name)
     _check_whole("num_classes", num_classes, smallest=0)
     _check_whole("in_channels", in_channels, smallest=1)
     _check_whole("seed", seed, smallest=0)
@@ -54,7 +52,7 @@ def create_model(
         )
 
     if seed is None:
-        network = ResNet(SPECS[name], num_classes=num_classes, in_channels=in_channels)
+        network = ResNet(spec, num_classes=num_classes, in_channels=in_channels)
         initialise(network, initialisation)
         return network
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from resnets.errors import UnknownName
+
 Block = Literal["basic", "bottleneck", "tutorial"]
 Stem = Literal["imagenet", "cifar", "tutorial"]
 Shortcut = Literal["pad", "project", "project_bare"]
@@ -96,3 +98,11 @@ SPECS: dict[str, Spec] = {
     ),
 }
 # fmt: on
+
+
+def spec_of(name: str) -> Spec:
+    """The row of that name. Raises ``UnknownName`` with the nearest one."""
+    if name not in SPECS:
+        listing = f"`resnets models` lists all {len(SPECS)}"
+        raise UnknownName("model", name, SPECS, listing=listing)
+    return SPECS[name]

@@ -15,6 +15,7 @@ from resnets.data.manifest import differences, manifest
 from resnets.data.sources import Dataset
 from resnets.errors import ConfigError, DataError
 from resnets.evaluation import Scores
+from resnets.models.specs import spec_of
 from resnets.prediction import Classifier, load
 from resnets.training.recipes import recipe
 from resnets.training.runfolder import RunFolder
@@ -124,6 +125,8 @@ def _asked(config: str | Path | None, settings: dict[str, Any]) -> dict[str, Any
     asked |= named
     if asked.get("recipe", "auto") not in ("auto", "default"):
         recipe(asked["recipe"])
+    if asked.get("model", "auto") != "auto":
+        spec_of(asked["model"])
     try:
         TrainConfig(**asked)
     except TypeError:
