@@ -8,6 +8,7 @@ import difflib
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 
 class ResnetsError(Exception):
@@ -19,6 +20,10 @@ class ResnetsError(Exception):
         super().__init__(f"{problem}\n  fix: {fix}")
         self.problem = problem
         self.fix = fix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call the constructor with the message alone: not enough for any of us.
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class ConfigError(ResnetsError, ValueError):
@@ -60,6 +65,13 @@ class UnknownName(ResnetsError, LookupError):
 
 class MissingExtra(ResnetsError, ImportError):
     """An optional dependency is needed now and is not installed."""
+
+
+def _restored(kind: type[ResnetsError], args: tuple[Any, ...], held: dict[str, Any]) -> Any:
+    """An error that crossed a process border, with all it held."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(held)
+    return error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

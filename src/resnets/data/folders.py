@@ -106,8 +106,7 @@ class _Walk:
         prefix = self._relative(folder)
         if not any(found.values()):
             self._without_classes(folder, part, loose)
-            self.empty.append(prefix)
-        elif loose:
+        if loose:
             self.unlabelled.append(f"{loose:,} in {prefix or folder}")
         self.empty += [f"{prefix}/{label}".lstrip("/") for label in found if not found[label]]
         return [
@@ -118,23 +117,23 @@ class _Walk:
 
     def _without_classes(self, folder: str | Path, part: str, loose: int) -> None:
         """Raise ``DataError`` for a split without one labelled image, where that is no choice."""
-        if loose and part == "test":  # competitions keep the labels of their test images
-            self.unlabelled.append(f"{loose:,} in {self._relative(folder)}")
-        elif loose:
+        if loose and part != "test":  # competitions keep the labels of their test images
             raise DataError(
                 f"{folder} holds {loose:,} images but no class folders",
                 fix="put each image into a folder named after its class",
             )
-        elif part == "train" and self.suffixes:
+        if part == "train" and self.suffixes:
             raise DataError(
                 f"{folder} holds no images, but files of other kinds: {_counts(self.suffixes)}",
                 fix="convert them to JPEG or PNG",
             )
-        elif part == "train":
+        if part == "train":
             raise DataError(
                 f"{folder} holds no images",
                 fix="make one folder per class in it, each with its images",
             )
+        if not loose:
+            self.empty.append(self._relative(folder))
 
     def notes(self) -> list[str]:
         """What was met and is not used, one sentence each."""
@@ -157,16 +156,17 @@ class _Walk:
         return any(self.kind(inside) == "folder" for inside in self.visible(entry.path))
 
     def visible(self, folder: str | Path) -> list[os.DirEntry[str]]:
-        """A folder's entries without hidden ones. Raises ``DataError`` where it is closed to us."""
+        """The entries that are not hidden, by name; ``DataError`` where the folder is closed."""
         try:
             with os.scandir(folder) as entries:
-                return [
+                visible = [
                     entry
                     for entry in entries
                     if not entry.name.startswith(".") and entry.name.lower() not in LITTER
                 ]
         except OSError as cause:
             raise _closed(folder, cause) from cause
+        return sorted(visible, key=lambda entry: entry.name)
 
     def kind(self, entry: os.DirEntry[str]) -> str:
         """``folder``, ``file``, or ``broken`` for what is neither or leads nowhere."""

@@ -97,13 +97,8 @@ def assemble(
 
     Raises ``DataError`` for fewer than two classes and for a class that training lacks.
     """
-    position = {
-        name: index
-        for index, name in enumerate(
-            sorted({image.label for image in listed["train"]}, key=natural_key)
-        )
-    }
-    classes = tuple(position)
+    classes = tuple(sorted({image.label for image in listed["train"]}, key=natural_key))
+    position = {name: index for index, name in enumerate(classes)}
     for part, images in listed.items():
         unknown = Counter(image.label for image in images if image.label not in position)
         if unknown:

@@ -94,8 +94,8 @@ def _dataset(
             )
         called = tuple(f"{part}/{index:05}" for index in range(len(numbers)))
         splits[part] = Split(images[part], numbers, called)
-        if absent := [name for name in names if position[name] not in set(numbers.tolist())]:
-            notes.append(f"{part} has no image of {told(map(repr, absent))}")
+        if len(absent := np.setdiff1d(np.arange(len(names)), numbers)):
+            notes.append(f"{part} has no image of {told(repr(names[label]) for label in absent)}")
     trained = set(splits["train"].labels.tolist())
     for part, split in splits.items():
         if lacking := sorted(set(split.labels.tolist()) - trained):

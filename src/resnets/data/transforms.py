@@ -140,11 +140,13 @@ def _side(size: int, resized: int, crop: int, interpolation: Interpolation) -> _
 
 def _resized(images: Tensor, rows: _Side, columns: _Side) -> Tensor:
     """(N, H, W, C) -> (N, out_h, out_w, C) float32; columns that no sample needs are left out."""
-    bands = _bands(columns)
-    first, end = bands[0].first, bands[-1].first + bands[-1].weights.shape[1]
-    images = _product(_bands(rows), images[:, :, first:end])
-    bands = tuple(band._replace(first=band.first - first) for band in bands)
-    return _product(bands, images.transpose(1, 2)).transpose(1, 2)
+    high, wide = _bands(rows), _bands(columns)
+    first, end = wide[0].first, wide[-1].first + wide[-1].weights.shape[1]
+    wide = tuple(band._replace(first=band.first - first) for band in wide)
+    images = images[:, :, first:end]
+    if rows.size_in < rows.size_out:  # what enlarges comes last: there is less to multiply
+        return _product(high, _product(wide, images.transpose(1, 2)).transpose(1, 2))
+    return _product(wide, _product(high, images).transpose(1, 2)).transpose(1, 2)
 
 
 def _product(bands: tuple[_Band, ...], images: Tensor) -> Tensor:
