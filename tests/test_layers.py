@@ -10,7 +10,7 @@ import pytest
 import resnets
 
 LAYERS = [
-    ["errors"],
+    ["errors", "machine"],
     ["config", "metrics", "console"],
     ["decoding"],
     ["data", "models"],  # neither knows the other
@@ -29,7 +29,7 @@ ROOT = Path(resnets.__file__).parent
 
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "rich", "safetensors")
 """What `resnets --help` does not need and would have to wait for."""
-WITHOUT_TORCH = ["cli", "config", "console", "decoding", "errors", "metrics"]
+WITHOUT_TORCH = ["cli", "config", "console", "decoding", "errors", "machine", "metrics"]
 
 
 def imported_parts(source: str) -> set[str]:

@@ -230,7 +230,7 @@ def top_level(
         import torch
 
         from resnets import __version__
-        from resnets.training.setup import available_cores, bf16_gains
+        from resnets.machine import available_cores, bf16_gains
 
         cuda = torch.cuda.is_available()
         bf16 = "yes" if bf16_gains("cuda" if cuda else "cpu") else "no"

@@ -1,7 +1,6 @@
 """How good a model is: an engine and labelled images -> ``Scores`` with 95 % intervals."""
 
 import dataclasses
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from resnets.data.sources import ArrayImages, Dataset, Images, LeftOut, Split
 from resnets.data.transforms import normalise, preprocess_image, to_pixels
 from resnets.engines import Engine
 from resnets.errors import CannotGoOn, DataError, UnreadableImage, did_you_mean
+from resnets.machine import available_cores
 from resnets.metrics import Floats, Interval
 
 Answer = Floats | UnreadableImage
@@ -305,7 +305,7 @@ def _ahead(
     items: Iterable[Item], prepare: Callable[[Item], Tensor], most: int
 ) -> Iterator[Tensor | UnreadableImage]:
     """``prepare`` of every item in order, at most ``most`` of them begun before they are taken."""
-    pool = ThreadPoolExecutor(min(READERS, _cores()), thread_name_prefix="resnets-read")
+    pool = ThreadPoolExecutor(min(READERS, available_cores()), thread_name_prefix="resnets-read")
     begun: deque[Future[Tensor]] = deque()
     try:
         for item in items:
@@ -323,12 +323,6 @@ def _result(future: Future[Tensor]) -> Tensor | UnreadableImage:
         return future.result()
     except UnreadableImage as error:
         return error
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # fewer than cpu_count() where a container limits us
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _share(successes: int, n: int) -> Headline:

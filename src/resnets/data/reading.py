@@ -15,6 +15,7 @@ from resnets.data.listing import told
 from resnets.data.sources import ArrayImages, Dataset, FileImages, LeftOut, Split
 from resnets.decoding import decode, read_header
 from resnets.errors import DataError, UnreadableImage
+from resnets.machine import available_cores
 
 TOO_MANY = 0.2
 """The share of unreadable files beyond which the data set as a whole is refused."""
@@ -228,16 +229,10 @@ def _in_threads(
 ) -> Iterator[Result]:
     """``work`` of every item, in order, on the cores this process may use."""
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-    pool = ThreadPoolExecutor(_cores())
+    pool = ThreadPoolExecutor(available_cores())
     try:
         for results in pool.map(lambda chunk: [work(item) for item in chunk], chunks):
             yield from results
             tell(len(results))
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the rest
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

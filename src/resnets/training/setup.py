@@ -5,7 +5,6 @@ Every choice made here comes back as a sentence for the person who did not make 
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from resnets.data.sources import ArrayImages, Dataset, FileImages, Split
 from resnets.data.transforms import to_pixels
 from resnets.decoding import read_header
 from resnets.errors import ConfigError, DataError
+from resnets.machine import available_cores, bf16_gains
 from resnets.models.specs import SPECS
 from resnets.training.recipes import recipe
 
@@ -158,25 +158,6 @@ def typical_side(split: Split) -> int:
 def is_grey(split: Split) -> bool:
     """Whether the images have one channel in memory."""
     return isinstance(split.images, ArrayImages) and split.images.array.shape[3] == 1
-
-
-def available_cores() -> int:
-    """The cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def bf16_gains(device: str) -> bool:
-    """Whether training in bf16 is faster here: the processor multiplies bf16 by itself."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device != "cpu":
-        return False
-    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _recipe_name(name: str, side: int) -> str:
