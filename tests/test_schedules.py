@@ -116,3 +116,30 @@ def test_a_change_of_speed_never_costs_more_than_ten_percent(monkeypatch, change
     )
     assert took <= 1.10 * 600
     assert progress(plans[-1].total, plans) == 1, "the rate has reached its minimum"
+
+
+def test_one_slow_moment_does_not_end_a_run(monkeypatch):
+    """A validation that takes fifty times as long as the others is paid for, not panicked at."""
+    clock = Clock(monkeypatch)
+    budget = Budget(
+        seconds=100,
+        started=clock.now,
+        steps_per_epoch=70,
+        validation_seconds=0.1,
+        closing_seconds=3.0,
+    )
+    step, plans, validations = 0, [Plan(0, 10**9, 0)], 0
+    while progress(step, plans) != 1:
+        clock.now += 0.1
+        step += 1
+        if plan := budget.after_step(step, plans, 0.1):
+            plans.append(plan)
+        if validation_due(step, plans):
+            took = 5.0 if validations == 2 else 0.1
+            clock.now += took
+            budget.validation_took(took)
+            validations += 1
+            if plan := budget.after_validation(step, plans):
+                plans.append(plan)
+    assert 0.93 * 100 <= budget.elapsed() + 3 <= 105
+    assert validations >= 5

@@ -4,6 +4,7 @@ The target is a little below the budget, because a machine is more often slower 
 a moment ago. The clock is monotonic and leaves out the time a run was stopped.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,29 +74,40 @@ class Budget:
             return True
         return False
 
+    def validation_took(self, seconds: float) -> None:
+        """Take in one validation's time (the mean with what was expected: machines are noisy)."""
+        self.validation_seconds = (self.validation_seconds + seconds) / 2
+
     def _first_plan(self, step: int) -> Plan:
         epochs = (step + self._time_left() / self._step_seconds) / self.steps_per_epoch
-        count = validations_for(epochs)
-        if self.validation_seconds:
-            affordable = int(VALIDATION_SHARE * self._time_left() / self.validation_seconds)
-            count = min(count, max(5, affordable))
-        return self._plan(step, [Plan(step, step, count)])
+        return self._plan(step, [Plan(step, step, validations_for(max(1, epochs)))])
 
-    def _open_validations(self, step: int, plans: Sequence[Plan]) -> int:
+    def _plan(self, step: int, plans: Sequence[Plan]) -> Plan:
+        """As many steps as fit beside the validations, which give way to them down to five."""
+        left, open_share = self._time_left(), self._open_share(step, plans)
         count = plans[-1].validations
-        if plans[-1].total <= plans[-1].start:
-            return count
-        return count - int(progress(step, plans) * count)
+        if self.validation_seconds:
+            affordable = VALIDATION_SHARE * left / (self.validation_seconds * open_share)
+            count = max(5, min(count, int(affordable)))
+        validating = min(
+            left / 2, self._open_validations(step, plans, count) * self.validation_seconds
+        )
+        steps = int((left - validating) / self._step_seconds)
+        return Plan(step, step + max(0, steps), count)
 
     def _needed(self, step: int, plans: Sequence[Plan]) -> float:
         """Seconds of training and validation that the present plan still asks for."""
-        validating = self._open_validations(step, plans) * self.validation_seconds
-        return (plans[-1].total - step) * self._step_seconds + validating
+        still_open = self._open_validations(step, plans, plans[-1].validations)
+        training = (plans[-1].total - step) * self._step_seconds
+        return training + still_open * self.validation_seconds
+
+    def _open_share(self, step: int, plans: Sequence[Plan]) -> float:
+        if plans[-1].total <= plans[-1].start:  # the plan that is about to be made
+            return 1.0
+        return max(1e-3, 1.0 - float(progress(step, plans)))
+
+    def _open_validations(self, step: int, plans: Sequence[Plan], count: int) -> int:
+        return math.ceil(self._open_share(step, plans) * count)
 
     def _time_left(self) -> float:
         return TARGET * self.seconds - self.elapsed() - self.closing_seconds
-
-    def _plan(self, step: int, plans: Sequence[Plan]) -> Plan:
-        validating = self._open_validations(step, plans) * self.validation_seconds
-        steps = int((self._time_left() - validating) / self._step_seconds)
-        return Plan(step, step + max(0, steps), plans[-1].validations)

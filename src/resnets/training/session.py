@@ -100,7 +100,7 @@ class Session:
             else:
                 state.stale += 1
             if self.budget:
-                self.budget.validation_seconds = time.monotonic() - began
+                self.budget.validation_took(time.monotonic() - began)
         last = state.step - 1
         row: Row = {
             "epoch": round(state.step / self.steps_per_epoch, 4),
