@@ -52,7 +52,7 @@ def scores_of(classes: int, names: list[str] | None = None) -> Scores:
         files,
         [f"kind {index}" for index in range(classes)],
         data="photos",
-        left_out=[LeftOut("torn.jpg", "torn.jpg: is cut short")],
+        left_out=[LeftOut("torn.jpg", "torn.jpg: is cut short", "test")],
         notes=["test has no image of 'rose'"],
     )
 

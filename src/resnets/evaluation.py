@@ -145,7 +145,7 @@ def evaluate(
     for index, answer in enumerate(answers):
         if isinstance(answer, UnreadableImage):
             read[index] = False
-            unreadable.append(LeftOut(split.names[index], reason(answer, split.names[index])))
+            unreadable.append(LeftOut(split.names[index], reason(answer, split.names[index]), name))
         else:
             probabilities[index] = answer
         if progress:

@@ -18,7 +18,6 @@ from resnets.checkpoint import read_sealed
 from resnets.config import Preprocess
 from resnets.console import printable
 from resnets.data.listing import natural_key
-from resnets.data.sources import SPLITS
 from resnets.data.transforms import preprocess_image
 from resnets.decoding import IMAGE_SUFFIXES, decode
 from resnets.engines import Engine
@@ -165,7 +164,7 @@ class Classifier:
             mean_image=self.mean_image,
             batch_size=batch_size,
             progress=progress,
-            left_out=[item for item in matched.left_out if _may_be_of(item.path, split)],
+            left_out=[item for item in matched.left_out if item.split == split],
             notes=matched.notes,
         )
 
@@ -283,11 +282,6 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
             )
         found += inside
     return found
-
-
-def _may_be_of(path: str, split: str) -> bool:
-    """Whether a file lies in no other split's folder."""
-    return path.partition("/")[0] not in set(SPLITS) - {split}
 
 
 def _walk(folder: Path) -> Iterator[Path]:

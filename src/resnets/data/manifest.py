@@ -1,11 +1,15 @@
 """What a run was trained on, written down (``data.json``) and found again."""
 
+import dataclasses
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from resnets.data import hold_out, open_dataset
-from resnets.data.sources import Dataset, Split
+from resnets.data.sources import Dataset, LeftOut, Split
 from resnets.errors import DataError
 
 
@@ -23,13 +27,16 @@ def manifest(dataset: Dataset, *, validation: float, data_dir: Path | None) -> d
         "validation": validation,
         "classes": list(dataset.classes),
         "splits": {name: _split(split, dataset.classes) for name, split in dataset.splits.items()},
-        "left_out": [{"path": item.path, "reason": item.reason} for item in dataset.left_out],
+        "left_out": [dataclasses.asdict(item) for item in dataset.left_out],
         "notes": list(dataset.notes),
     }
 
 
 def reopen(recorded: dict[str, Any]) -> Dataset:
-    """The data set of a run, with the same parts. Raises ``DataError`` where it is gone."""
+    """The data set of a run, in the same parts, without what was left out of it.
+
+    Raises ``DataError`` where the data is gone.
+    """
     source = recorded["source"]
     if source.startswith("("):
         raise DataError(
@@ -37,10 +44,22 @@ def reopen(recorded: dict[str, Any]) -> Dataset:
             fix="give the data to score",
         )
     data_dir = Path(recorded["data_dir"]) if recorded["data_dir"] else None
-    dataset = open_dataset(source, data_dir=data_dir)
+    dataset = leave_out(open_dataset(source, data_dir=data_dir), recorded)
     if "val" not in dataset.splits and recorded["validation"]:
         dataset = hold_out(dataset, recorded["validation"])
     return dataset
+
+
+def leave_out(dataset: Dataset, recorded: dict[str, Any]) -> Dataset:
+    """The data set without the files that were found unreadable before, and with its notes."""
+    left_out = tuple(LeftOut(**item) for item in recorded["left_out"])
+    gone = {(item.split, item.path) for item in left_out}
+    splits = {
+        part: split.take(np.flatnonzero([(part, name) not in gone for name in split.names]))
+        for part, split in dataset.splits.items()
+    }
+    kept = {part: split for part, split in splits.items() if len(split)}
+    return replace(dataset, splits=kept, left_out=left_out, notes=tuple(recorded["notes"]))
 
 
 def differences(recorded: dict[str, Any], now: dict[str, Any]) -> str | None:

@@ -98,7 +98,7 @@ def read_images(
             outcome = list(islice(rows, len(split)))
             splits[part] = _readable(split, outcome, arrays.pop(part, None))
             left_out += [
-                LeftOut(name, reason)
+                LeftOut(name, reason, part)
                 for name, reason in zip(split.names, outcome, strict=True)
                 if isinstance(reason, str)
             ]

@@ -114,7 +114,9 @@ class LeftOut:
     """A file that is no image we can read, and why."""
 
     path: str
+    """As the split names it."""
     reason: str
+    split: str
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,16 +2,17 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from resnets.checkpoint import read_sealed
-from resnets.config import TrainConfig, parse_duration
+from resnets.config import TrainConfig, check_keys, parse_duration
 from resnets.console import Progress
-from resnets.data import hold_out, open_dataset, read_images
-from resnets.data.manifest import differences, manifest
+from resnets.data import from_arrays, from_torch, hold_out, open_dataset, read_images
+from resnets.data.manifest import differences, leave_out, manifest
 from resnets.data.sources import Dataset
 from resnets.errors import ConfigError, DataError
 from resnets.evaluation import Scores
@@ -21,6 +22,9 @@ from resnets.training.recipes import recipe
 from resnets.training.runfolder import RunFolder
 from resnets.training.session import Session
 from resnets.training.setup import resolve
+
+Data = str | Path | Dataset | tuple[Any, Any] | Any
+"""What ``train`` takes as data; the last is a torch data set."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,9 @@ class Run:
 
 
 def train(
-    data: str | Path | Dataset | None = None,
+    data: Data | None = None,
     *,
+    classes: Sequence[str] | None = None,
     out: str | Path | None = None,
     config: str | Path | None = None,
     data_dir: str | Path | None = None,
@@ -57,8 +62,10 @@ def train(
     """Train a classifier and seal it; the same call continues a run that was stopped.
 
     Args:
-        data: a folder, a CSV file, a data set's name, or a ``Dataset`` (``resnets.data`` makes
-            one of arrays or of a torch data set).
+        data: a folder, a CSV file or a data set's name; a pair (images, labels) of arrays; a torch
+            data set of (image, label); or a ``Dataset``, as ``resnets.data`` makes them of arrays
+            and torch data sets with validation and test parts.
+        classes: the class names that integer labels index, for arrays and torch data sets.
         out: the run folder; by default ``runs/`` and the data's name.
         config: a ``config.toml`` whose settings are taken first.
         data_dir: where named data sets lie or are downloaded to.
@@ -75,42 +82,46 @@ def train(
     """
     started = time.monotonic() if started is None else started
     asked = _asked(config, settings)
-    if data is None and not asked.get("data"):
-        raise ConfigError("no data given", fix="name a folder, a CSV file or a data set")
-    source = asked["data"] if data is None else data
+    dataset = _opened(asked.get("data") if data is None else data, classes, data_dir)
+    asked["data"] = dataset.source
+    folder = RunFolder(Path(out) if out else Path("runs") / dataset.name)
+    folder.check_usable()
     with Progress(quiet=quiet) as progress:
-        directory = Path(data_dir) if data_dir else None
-        dataset = open_dataset(source, data_dir=directory)
-        folder = RunFolder(Path(out) if out else Path("runs") / dataset.name)
-        folder.check_usable()
-        if folder.begun and fresh:
-            progress.line(f"the old run is kept as {folder.set_aside()}")
-        asked["data"] = dataset.source
-        if folder.begun:
-            stored, finished = _continue(folder, asked, extend)
-            if finished:
+        if folder.begun and not fresh:
+            stored = _stored(folder, asked, extend)
+            if _finished(folder, stored):
                 progress.line(f"{folder.path} is finished; --fresh trains again")
                 return Run(folder.path)
-        share = (stored if folder.begun else _share_of(asked)).validation
-        dataset = _read(dataset, share, progress, (asked.get("budget") or 0) * 0.05 or 60)
-        now = manifest(dataset, validation=share, data_dir=directory)
-        if folder.begun:
-            settled = stored
-            if changed := differences(folder.read_manifest(), now):
-                raise DataError(
-                    f"the data of {folder.path} changed since it began: {changed}",
-                    fix="put the data back, or train anew with --out or --fresh",
-                )
+            dataset = _read_again(folder, stored, dataset, progress)
             progress.line(f"continuing {folder.path}; settings as in its config.toml")
+            if stored != folder.read_config():
+                folder.write_config(stored)
         else:
-            settled, reasons = resolve(asked, dataset)
+            share = _validation_share(asked)
+            dataset = _read(dataset, share, progress, 0.05 * asked.get("budget", 0) or 60)
+            stored, reasons = resolve(asked, dataset)
             for sentence in (*dataset.notes, *reasons):
                 progress.line(sentence)
-            folder.write_setup(settled, now)
+            if folder.begun:
+                progress.line(f"the old run is kept as {folder.set_aside()}")
+            directory = Path(data_dir).absolute() if data_dir else None
+            folder.write_setup(stored, manifest(dataset, validation=share, data_dir=directory))
         for item in dataset.left_out:
             progress.line(f"left out: {item.path}: {item.reason}")
-        Session(folder, settled, dataset, progress, started).run()
+        Session(folder, stored, dataset, progress, started).run()
         return Run(folder.path)
+
+
+def _opened(data: Any, classes: Sequence[str] | None, data_dir: str | Path | None) -> Dataset:
+    if data is None:
+        raise ConfigError("no data given", fix="name a folder, a CSV file or a data set")
+    if isinstance(data, (str, Path, Dataset)):
+        return open_dataset(data, data_dir=Path(data_dir) if data_dir else None)
+    if isinstance(data, tuple):
+        return from_arrays(data, classes=classes)
+    if classes is None:
+        raise ConfigError("a torch data set has no class names", fix="pass classes=[...]")
+    return from_torch(data, classes=classes)
 
 
 def _asked(config: str | Path | None, settings: dict[str, Any]) -> dict[str, Any]:
@@ -127,39 +138,54 @@ def _asked(config: str | Path | None, settings: dict[str, Any]) -> dict[str, Any
         recipe(asked["recipe"])
     if asked.get("model", "auto") != "auto":
         spec_of(asked["model"])
-    try:
-        TrainConfig(**asked)
-    except TypeError:
-        from resnets.config import check_keys
-
-        check_keys(TrainConfig, asked, where="train()")
-        raise
+    check_keys(TrainConfig, asked, where="train")
+    TrainConfig(**asked)
     return asked
 
 
-def _share_of(asked: dict[str, Any]) -> TrainConfig:
-    """The settings as far as they are known before the data is read."""
+def _validation_share(asked: dict[str, Any]) -> float:
+    """What is held out of the training images, before the recipe is known that depends on them."""
     name = asked.get("recipe", "auto")
     base = TrainConfig() if name in ("auto", "default") else recipe(name)
-    return dataclasses.replace(base, validation=asked.get("validation", base.validation))
+    return asked.get("validation", base.validation)
 
 
-def _continue(folder: RunFolder, asked: dict[str, Any], extend: bool) -> tuple[TrainConfig, bool]:
-    """The settings of the run that lies there, and whether it is finished."""
+def _stored(folder: RunFolder, asked: dict[str, Any], extend: bool) -> TrainConfig:
+    """The settings of the run that lies there, with what of them may change."""
     stored = folder.read_config()
     epochs = asked.get("epochs")
     if extend and stored.epochs and epochs and epochs > stored.epochs:
         stored = dataclasses.replace(stored, epochs=epochs)
-        folder.write_config(stored)
-    changed = folder.check_settings(asked)
-    stored = dataclasses.replace(stored, **changed)
+    return dataclasses.replace(stored, **folder.check_settings(asked, stored))
+
+
+def _finished(folder: RunFolder, stored: TrainConfig) -> bool:
     if not folder.model.exists():
-        return stored, False
+        return False
     record = read_sealed(folder.model).card["training"]
-    return stored, record["finished"] and record["epochs"] == stored.epochs
+    return record["finished"] and record["epochs"] == stored.epochs
+
+
+def _read_again(
+    folder: RunFolder, stored: TrainConfig, dataset: Dataset, progress: Progress
+) -> Dataset:
+    """The data of a run that goes on: the same files, by their hashes. Raises ``DataError``."""
+    recorded = folder.read_manifest()
+    dataset = leave_out(dataset, recorded)
+    known = dataset.notes  # what the first reading found out need not be found out again
+    dataset = _read(dataset, stored.validation, progress, seconds=0)
+    dataset = dataclasses.replace(dataset, notes=known)
+    now = manifest(dataset, validation=stored.validation, data_dir=None)
+    if changed := differences(recorded, now):
+        raise DataError(
+            f"the data of {folder.path} changed since it began: {changed}",
+            fix="put the data back, or train anew with --out or --fresh",
+        )
+    return dataset
 
 
 def _read(dataset: Dataset, validation: float, progress: Progress, seconds: float) -> Dataset:
+    """Every image read once, checked by decoding for ``seconds``, and the validation held out."""
     progress.begin("reading images", sum(len(split) for split in dataset.splits.values()))
     done = 0
 

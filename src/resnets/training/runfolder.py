@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnets.checkpoint import make_folder, newest_state, write_durably
+from resnets.checkpoint import make_folder, write_durably
 from resnets.config import TrainConfig
 from resnets.errors import ConfigError
 from resnets.training.state import Row
@@ -91,12 +91,11 @@ class RunFolder:
         writer.writerows(rows)
         write_durably(self.path / "metrics.csv", text.getvalue().encode())
 
-    def check_settings(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def check_settings(self, asked: dict[str, Any], stored: TrainConfig) -> dict[str, Any]:
         """Hold what was asked for to this run's settings; returns those that may change.
 
         Settings that are not named are those of the run. Raises ``ConfigError`` for another one.
         """
-        stored = self.read_config()
         for name, value in asked.items():
             held = getattr(stored, name)
             if name == "recipe" and value in ("auto", "default"):
@@ -111,7 +110,3 @@ class RunFolder:
                     f"(the old folder is kept){extend}",
                 )
         return {name: value for name, value in asked.items() if name in FREE_TO_CHANGE}
-
-    def has_state(self) -> bool:
-        """Whether training had come so far that there is something to continue from."""
-        return newest_state(self.state) is not None

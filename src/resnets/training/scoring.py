@@ -85,7 +85,7 @@ class Scorer:
             mean_image=self.task.mean_image,
             batch_size=BATCH,
             progress=scored,
-            left_out=self.dataset.left_out,
+            left_out=[item for item in self.dataset.left_out if item.split == name],
             notes=notes,
         )
 

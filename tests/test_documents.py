@@ -1,0 +1,98 @@
+"""What the documents show works: their commands run, in order, and both languages show the same."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "README.zh-CN.md")
+SHORT = re.compile(r'--budget \S+|budget="\w+"')
+"""A budget of minutes is no test: two epochs stand in for it."""
+
+
+def blocks(document: str, language: str) -> list[str]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(document: str, program: str) -> list[str]:
+    lines = "\n".join(blocks(document, "sh")).splitlines()
+    return [line.partition(" #")[0].strip() for line in lines if line.startswith(program + " ")]
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder as the README's reader has it: photos of two kinds, and a new one."""
+    rng = np.random.default_rng(0)
+    for label, low in (("cat", 0), ("dog", 150)):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for index in range(12):
+            pixels = rng.integers(low, low + 100, (20, 24 + index % 2, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{index}.jpg")
+    (tmp_path / "new.jpg").write_bytes((tmp_path / "photos" / "dog" / "0.jpg").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands_of_the_readme_run_in_order(desk):
+    shown = commands("README.md", "resnets")
+    assert [command.split()[1] for command in shown] == ["train", "evaluate", "predict"]
+    for command in shown:
+        words = shlex.split(SHORT.sub("--epochs 2", command))
+        done = subprocess.run(
+            [sys.executable, "-m", *words], capture_output=True, text=True, cwd=desk
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_the_python_of_the_readme_runs(desk):
+    (example,) = blocks("README.md", "python")
+    program = SHORT.sub("epochs=2", example)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=desk)
+    assert done.returncode == 0, done.stderr
+    assert "Prediction(label=" in done.stdout and "Headline(value=" in done.stdout
+
+
+def test_both_languages_show_the_same_commands_code_and_output():
+    for language in ("sh", "python", "text"):
+        shown = [
+            [re.sub(r"\s*#.*", "", block, flags=re.MULTILINE) for block in blocks(name, language)]
+            for name in READMES
+        ]
+        assert shown[0] == shown[1], language
+
+
+def test_the_figures_of_both_languages_are_the_same():
+    numbers = [
+        re.findall(r"\d+\.\d+", (ROOT / name).read_text(encoding="utf-8")) for name in READMES
+    ]
+    assert numbers[0] == numbers[1]
+
+
+@pytest.mark.parametrize("program", ["make"])
+def test_the_make_targets_of_the_readme_exist(program):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for command in commands("README.md", program):
+        assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE), command
+
+
+def documents() -> list[Path]:
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), target
+
+
+def test_the_environment_of_documents_is_this_checkout():
+    assert os.path.samefile(ROOT / "src" / "resnets", Path(__import__("resnets").__file__).parent)
