@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import resnets
+
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
 SHORT = re.compile(r'--budget \S+|budget="\w+"')
@@ -95,4 +97,4 @@ def test_links_lead_somewhere(document):
 
 
 def test_the_environment_of_documents_is_this_checkout():
-    assert os.path.samefile(ROOT / "src" / "resnets", Path(__import__("resnets").__file__).parent)
+    assert os.path.samefile(ROOT / "src" / "resnets" / "__init__.py", resnets.__file__)

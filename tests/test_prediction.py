@@ -384,7 +384,7 @@ def test_without_data_the_run_is_scored_on_its_own(sealed: Path, tmp_path: Path)
     dataset = open_dataset(tmp_path / "photos")
     run = tmp_path / "run"
     shutil.copytree(sealed, run / "model")
-    recorded = manifest(dataset, validation=0.1, data_dir=None)
+    recorded = manifest(dataset, validation=None, data_dir=None, asked={})
     (run / "data.json").write_text(json.dumps(recorded), encoding="utf-8")
     for split in ("val", "test"):
         assert load(run).evaluate(split=split) == load(run).evaluate(dataset, split=split)

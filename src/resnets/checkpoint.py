@@ -56,18 +56,24 @@ def seal(folder: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None
     files[SUMS] = "".join(
         f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
     ).encode()
-    if new.exists():
-        shutil.rmtree(new)
-    make_folder(new)
-    for name, data in files.items():
-        write_durably(new / name, data)
-    # At every instant between these renames one whole model lies under one of the three names.
-    if folder.exists():
-        if old.exists():
-            shutil.rmtree(old)
-        folder.rename(old)
-    new.rename(folder)
-    _sync_folder(folder.parent)
+    try:
+        if new.exists():
+            shutil.rmtree(new)
+        make_folder(new)
+        for name, data in files.items():
+            write_durably(new / name, data)
+        # At every instant between these renames a whole model lies under one of the three names.
+        if folder.exists():
+            if old.exists():
+                shutil.rmtree(old)
+            folder.rename(old)
+        new.rename(folder)
+        _sync_folder(folder.parent)
+    except OSError as cause:
+        raise CannotGoOn(
+            f"cannot replace {folder}: {cause.strerror}",
+            fix="make the folder writable, then type the same command again",
+        ) from cause
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -78,7 +84,10 @@ def read_sealed(path: str | Path) -> Sealed:
     killed between two renames leaves them. Raises ``ModelFileError``.
     """
     path = Path(path)
-    folder = path if (path / CARD).exists() or path.name == "model" else path / "model"
+    folder = path / "model"
+    if not folder.exists() and not _siblings(folder):
+        if (path / CARD).exists() or (_siblings(path) and not path.exists()):
+            folder = path
     if not path.exists() and not _siblings(path):
         raise ModelFileError(
             f"no model or run folder at {path}",
@@ -129,6 +138,8 @@ def save_state(folder: Path, step: int, tensors: dict[str, Tensor], info: dict[s
     data = safetensors.torch.save(_plain(tensors), metadata={"info": json.dumps(info)})
     path = folder / f"step-{step:09d}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
     make_folder(folder)
+    for torn in folder.glob("*.tmp"):  # of a writer that was killed
+        torn.unlink()
     write_durably(path, data)
     # A later step may lie here from a run that went on under another plan; the one just
     # written is the newest by definition.

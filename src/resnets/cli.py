@@ -7,6 +7,7 @@ STARTED = time.monotonic()  # a budget counts from here: before typer, and long 
 import csv  # noqa: E402
 import json  # noqa: E402
 import sys  # noqa: E402
+import traceback  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
@@ -31,8 +32,16 @@ class Commands(TyperGroup):
             print(f"resnets: {problem}", file=sys.stderr)
             sys.exit(problem.exit_code)
         except KeyboardInterrupt:
-            print("resnets: stopped; there was nothing to save yet", file=sys.stderr)
+            print("resnets: stopped", file=sys.stderr)
             sys.exit(130)
+        except Exception as bug:
+            if type(bug).__module__.partition(".")[0] in ("typer", "click"):
+                raise  # a mistyped command, or an ordinary end
+            traceback.print_exc()
+            print(
+                "resnets: this is our bug; please report it with the lines above", file=sys.stderr
+            )
+            sys.exit(70)
 
 
 app = typer.Typer(

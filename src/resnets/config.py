@@ -133,8 +133,8 @@ class TrainConfig:
     """Probability of random erasing (arXiv:1708.04896)."""
     balance: Balance = "none"
     """weights: classes weigh the same in the loss. order: they are drawn equally often."""
-    validation: float = 0.1
-    """Share of the training split held out where there is no ``val`` split; 0: none."""
+    validation: float | None = None
+    """Share of the training images held out; 0: none; ``None``: the data's own, else a tenth."""
     patience: int | None = None
     """Stop after so many validations without a better one; ``None``: never."""
     precision: Precision = "auto"
@@ -149,8 +149,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("lr_drops", "mean", "std"):
-            value = getattr(self, name)
-            if value is not None:
+            if isinstance(value := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(value))
         check_choices(self)
         positive = ("epochs", "budget", "steps", "batch_size", "learning_rate", "image_size")
@@ -159,7 +158,7 @@ class TrainConfig:
             if value is not None and value <= 0:
                 raise ConfigError(f"{name}={value} must be above zero", fix=f"raise {name}")
         for name in ("momentum", "validation", "label_smoothing", "ema_decay", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
+            if not 0 <= (getattr(self, name) or 0) < 1:
                 raise ConfigError(
                     f"{name}={getattr(self, name)} lies outside [0, 1)",
                     fix=f"choose {name} from 0 to 1",
@@ -176,6 +175,10 @@ class TrainConfig:
         given = [f"{name}={value}" for name, value in lengths.items() if value is not None]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} both say how long", fix="give one of them")
+        if self.batch_size == 1:
+            raise ConfigError(
+                "batch_size=1 leaves batch norm nothing to average over", fix="use 2 or more"
+            )
         if any(not 0 < drop < 1 for drop in self.lr_drops):
             raise ConfigError(
                 f"lr_drops={self.lr_drops} are shares of the run",
@@ -238,7 +241,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind in (str, bool, type(None)):
         return isinstance(value, kind)
-    return isinstance(value, tuple)
+    return isinstance(value, tuple) and all(_fits(item, float) for item in value)
 
 
 def _told(kinds: tuple[Any, ...]) -> str:

@@ -1,13 +1,29 @@
 """What this machine offers: cores, and whether bf16 is faster."""
 
 import os
+from pathlib import Path
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Where a Linux container says how much processor time it may use."""
 
 
 def available_cores() -> int:
-    """The cores this process may run on: fewer than the machine's where a container limits it."""
+    """The cores this process may use: fewer than the machine's where a container limits it."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = CPU_QUOTA.read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return cores
+
+
+def default_threads() -> int:
+    """Threads for arithmetic: OMP_NUM_THREADS where it is set, else the cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else available_cores()
 
 
 def bf16_gains(device: str) -> bool:

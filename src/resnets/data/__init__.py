@@ -3,7 +3,7 @@
 open_dataset -> read_images -> hold_out -> loader
 """
 
-from resnets.data.datasets import hold_out, open_dataset
+from resnets.data.datasets import hold_out, open_dataset, without_validation
 from resnets.data.memory import from_arrays, from_torch
 from resnets.data.reading import read_images
 from resnets.data.sources import (
@@ -29,4 +29,5 @@ __all__ = [
     "hold_out",
     "open_dataset",
     "read_images",
+    "without_validation",
 ]

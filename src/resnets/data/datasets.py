@@ -11,7 +11,7 @@ from resnets.data.catalogue import NAMES
 from resnets.data.folders import open_folder
 from resnets.data.listing import by_hash
 from resnets.data.named import open_named
-from resnets.data.sources import Dataset
+from resnets.data.sources import Dataset, FileImages, Split
 from resnets.data.tables import open_table
 from resnets.errors import DataError, UnknownName, did_you_mean
 
@@ -84,6 +84,17 @@ def hold_out(dataset: Dataset, fraction: float) -> Dataset:
             fix="add images, or validate on none: --validation 0",
         )
     splits = {**dataset.splits, "train": train.take(rest), "val": train.take(val)}
+    return replace(dataset, splits=splits)
+
+
+def without_validation(dataset: Dataset) -> Dataset:
+    """A data set of files whose val split, made here by hash, is part of train again."""
+    train, val = dataset.splits["train"], dataset.splits["val"]
+    assert isinstance(train.images, FileImages) and isinstance(val.images, FileImages)  # noqa: S101
+    images = replace(train.images, paths=train.images.paths + val.images.paths)
+    labels = np.concatenate([train.labels, val.labels])
+    splits = {name: split for name, split in dataset.splits.items() if name != "val"}
+    splits["train"] = Split(images, labels, train.names + val.names)
     return replace(dataset, splits=splits)
 
 

@@ -59,7 +59,8 @@ def open_folder(root: Path) -> Dataset:
         listed = split_by_hash(walk.labelled(root, part="train"))
         names = sorted(entry.name for entry in parts.values())
         notes = [BY_HASH, *(f"{name}/ is taken for a class, not for a split" for name in names)]
-    return assemble(root, listed, source=root, notes=notes + walk.notes())
+    made = BY_HASH in notes
+    return assemble(root, listed, source=root, notes=notes + walk.notes(), split_by_hash=made)
 
 
 @dataclass

@@ -86,7 +86,12 @@ def split_by_hash(listed: Sequence[Listed]) -> dict[str, list[Listed]]:
 
 
 def assemble(
-    root: Path, listed: dict[str, list[Listed]], *, source: Path, notes: Sequence[str]
+    root: Path,
+    listed: dict[str, list[Listed]],
+    *,
+    source: Path,
+    notes: Sequence[str],
+    split_by_hash: bool = False,
 ) -> Dataset:
     """The data set of listed files, its classes those of the training split.
 
@@ -127,7 +132,14 @@ def assemble(
                 names = sorted(absent, key=natural_key)
                 notes.append(f"{part} has no image of {told(map(repr, names))}")
     name = source.stem if source.is_file() else source.name
-    return Dataset(name or str(source), str(source), classes, splits, tuple(notes))
+    return Dataset(
+        name or str(source),
+        str(source),
+        classes,
+        splits,
+        tuple(notes),
+        split_by_hash=split_by_hash,
+    )
 
 
 def _nested_fix(root: Path, classes: Sequence[str]) -> str:

@@ -9,9 +9,10 @@ is one integer, the step.
 import functools
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from threading import current_thread, main_thread
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -34,15 +35,30 @@ class Batch:
     """(N, C, H, W) float32 or uint8, 0 to 255."""
     labels: Tensor
     """(N,) int64."""
-    indices: np.ndarray
-    """(N,) positions in the training split, for naming a batch's images."""
 
 
 class Batches(Protocol):
     """Where training gets its batches: any step can be the first."""
 
-    def starting_at(self, step: int) -> Iterator[Batch]:
+    def starting_at(self, step: int) -> Generator[Batch, None, None]:
         """Endless batches from ``step`` on."""
+
+
+class Window(NamedTuple):
+    """A batch's part of the stream."""
+
+    samples: np.ndarray
+    """(B,) positions in the training split."""
+    epochs: np.ndarray
+    """(B,) the epoch each belongs to."""
+    draws: np.ndarray
+    """(B,) what tells a sample's augmentations in one epoch apart: itself, or in a balanced order,
+    which may hold a sample more than once, its place in the epoch."""
+
+    def seeds(self, seed: int) -> list[int]:
+        """A seed for each sample's augmentation, a function of (seed, epoch, draw)."""
+        pairs = zip(self.epochs.tolist(), self.draws.tolist(), strict=True)
+        return [sample_seed(seed, epoch, draw) for epoch, draw in pairs]
 
 
 @dataclass(frozen=True)
@@ -58,8 +74,8 @@ class Order:
     """(N,) int64."""
     balance: Literal["none", "order"] = "none"
 
-    def window(self, step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """The epochs and the samples, (B,) each, of the batch at ``step``."""
+    def window(self, step: int, batch_size: int) -> "Window":
+        """The samples of the batch at ``step``."""
         positions = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64)
         epochs, places = np.divmod(positions, len(self.labels))
         samples = np.empty_like(positions)
@@ -68,7 +84,7 @@ class Order:
             samples[here] = _epoch_order(self.seed, int(epoch), self.balance, self._key())[
                 places[here]
             ]
-        return epochs, samples
+        return Window(samples, epochs, samples if self.balance == "none" else places)
 
     def _key(self) -> bytes:
         return self.labels.tobytes()
@@ -112,23 +128,20 @@ class MemoryBatches:
     order: Order
     batch_size: int
 
-    def starting_at(self, step: int) -> Iterator[Batch]:
+    def starting_at(self, step: int) -> Generator[Batch, None, None]:
         """Endless batches from ``step`` on."""
         images = self.split.images
         assert isinstance(images, ArrayImages)  # noqa: S101
         array = torch.from_numpy(images.array)
         labels = torch.from_numpy(self.split.labels)
         while True:
-            epochs, samples = self.order.window(step, self.batch_size)
-            chosen = torch.from_numpy(samples)
+            window = self.order.window(step, self.batch_size)
+            chosen = torch.from_numpy(window.samples)
             pixels = array[chosen]
             if self.augmentation.per_image:
-                seeds = [
-                    sample_seed(self.order.seed, int(epoch), int(sample))
-                    for epoch, sample in zip(epochs, samples, strict=True)
-                ]
+                seeds = window.seeds(self.order.seed)
                 pixels = torch.stack(list(map(self.augmentation.colour, pixels, seeds)))
-            yield Batch(to_pixels(pixels, self.preprocess), labels[chosen], samples)
+            yield Batch(to_pixels(pixels, self.preprocess), labels[chosen])
             step += 1
 
 
@@ -145,7 +158,7 @@ class WorkerBatches:
     start_method: str | None = None
     """How processes are made; ``None``: the platform's default. ``spawn`` works too."""
 
-    def starting_at(self, step: int) -> Iterator[Batch]:
+    def starting_at(self, step: int) -> Generator[Batch, None, None]:
         """Endless batches from ``step`` on.
 
         Raises ``UnreadableImage`` for a file that cannot be decoded and ``CannotGoOn`` when a
@@ -153,37 +166,38 @@ class WorkerBatches:
         """
         context = multiprocessing.get_context(self.start_method) if self.workers else None
         loader = DataLoader(
-            _Samples(self.split, self.preprocess, self.augmentation, self.order.seed),
+            _Samples(self.split, self.preprocess, self.augmentation),
             batch_sampler=_Windows(self.order, self.batch_size, step),
             num_workers=self.workers,
             multiprocessing_context=context,
             collate_fn=_collate,
-            worker_init_fn=_ignore_ctrl_c,
+            worker_init_fn=_leave_signals_to_the_parent,
             generator=torch.Generator(),  # without one, the loader draws from the global one
         )
         labels = torch.from_numpy(self.split.labels)
-        batches = iter(loader)
+        batches = _begin(loader)
         while True:
             try:
                 pixels, samples = next(batches)
             except RuntimeError as cause:
-                if "worker" not in str(cause):
+                if "DataLoader worker (pid" not in str(cause):
                     raise
                 raise CannotGoOn(
                     f"a worker process died: {str(cause).splitlines()[0]}",
                     fix="type the same command again; with --workers 0 it needs less memory",
                 ) from cause
             if isinstance(pixels, str):
-                raise UnreadableImage(
-                    f"{pixels} (found in training, after {step} steps)",
-                    fix="mend or remove that file, then type the same command with --fresh",
+                raise CannotGoOn(
+                    f"{pixels} (found in training, after {step:,} steps)",
+                    fix="put the file back as it was and type the same command; "
+                    "to train without it, remove it and add --fresh",
                 )
-            yield Batch(pixels, labels[samples], samples.numpy())
+            yield Batch(pixels, labels[samples])
             step += 1
 
 
 class _Windows:
-    """A batch sampler without an end: each batch a list of (epoch, sample)."""
+    """A batch sampler without an end: each batch a list of (sample, seed)."""
 
     def __init__(self, order: Order, batch_size: int, step: int) -> None:
         self.order, self.batch_size, self.step = order, batch_size, step
@@ -191,27 +205,23 @@ class _Windows:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         step = self.step
         while True:
-            epochs, samples = self.order.window(step, self.batch_size)
-            yield list(zip(epochs.tolist(), samples.tolist(), strict=True))
+            window = self.order.window(step, self.batch_size)
+            yield list(zip(window.samples.tolist(), window.seeds(self.order.seed), strict=True))
             step += 1
 
 
 class _Samples(TorchDataset[tuple[Tensor | str, int]]):
-    """(epoch, sample) -> pixels and the sample, or the reason why it cannot be read."""
+    """(sample, seed) -> pixels and the sample, or the reason why it cannot be read."""
 
-    def __init__(
-        self, split: Split, preprocess: Preprocess, augmentation: Augmentation, seed: int
-    ) -> None:
+    def __init__(self, split: Split, preprocess: Preprocess, augmentation: Augmentation) -> None:
         self.split, self.preprocess, self.augmentation = split, preprocess, augmentation
-        self.seed = seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor | str, int]:
-        epoch, sample = key
+        sample, seed = key
         try:
             image = self.split.images[sample]
         except UnreadableImage as problem:
             return problem.problem, sample
-        seed = sample_seed(self.seed, epoch, sample)
         return self.augmentation.crop_photo(image, self.preprocess, seed), sample
 
 
@@ -223,6 +233,22 @@ def _collate(items: list[tuple[Tensor | str, int]]) -> tuple[Tensor | str, Tenso
     return torch.utils.data.default_collate([pixels for pixels, _ in items]), samples
 
 
-def _ignore_ctrl_c(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; only the parent acts on it."""
+def _begin(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start the workers, and keep torch from raising their death in the middle of a step.
+
+    torch's own handler raises wherever the main thread is, also while it changes the weights; a
+    dead worker is noticed all the same when the next batch is asked for.
+    """
+    if not hasattr(signal, "SIGCHLD") or current_thread() is not main_thread():
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    batches = iter(loader)
+    signal.signal(signal.SIGCHLD, before)
+    return batches
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C and SIGTERM reach the whole process group; only the parent acts on them."""
+    signal.set_wakeup_fd(-1)  # a forked worker has its parent's
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -8,23 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from resnets.data import hold_out, open_dataset
-from resnets.data.sources import Dataset, LeftOut, Split
+from resnets.data import hold_out, open_dataset, without_validation
+from resnets.data.sources import ArrayImages, Dataset, LeftOut, Split
 from resnets.errors import DataError
 
+HELD_OUT = 0.1
+"""The share of the training images that validates where nothing else is said."""
 
-def manifest(dataset: Dataset, *, validation: float, data_dir: Path | None) -> dict[str, Any]:
+
+def manifest(
+    dataset: Dataset, *, validation: float | None, data_dir: Path | None, asked: dict[str, Any]
+) -> dict[str, Any]:
     """The contents of ``data.json``.
 
     Args:
         dataset: read, with its validation part held out.
-        validation: the share that was held out, so that ``reopen`` can do it again.
+        validation: the share that was asked for, so that ``reopen`` can do it again.
+        asked: the settings that were named when the run was set up.
     """
     return {
         "name": dataset.name,
         "source": dataset.source,
         "data_dir": str(data_dir) if data_dir else None,
         "validation": validation,
+        "asked": asked,
+        "in_memory": any(isinstance(s.images, ArrayImages) for s in dataset.splits.values()),
         "classes": list(dataset.classes),
         "splits": {name: _split(split, dataset.classes) for name, split in dataset.splits.items()},
         "left_out": [dataclasses.asdict(item) for item in dataset.left_out],
@@ -44,15 +52,28 @@ def reopen(recorded: dict[str, Any]) -> Dataset:
             fix="give the data to score",
         )
     data_dir = Path(recorded["data_dir"]) if recorded["data_dir"] else None
-    dataset = leave_out(open_dataset(source, data_dir=data_dir), recorded)
-    if "val" not in dataset.splits and recorded["validation"]:
-        dataset = hold_out(dataset, recorded["validation"])
-    return dataset
+    dataset = open_dataset(source, data_dir=data_dir)
+    dataset = leave_out(before_reading(dataset, recorded["validation"]), recorded)
+    return after_reading(dataset, recorded["validation"])
+
+
+def before_reading(dataset: Dataset, validation: float | None) -> Dataset:
+    """The data set with nothing held out yet where ``validation`` says how much that will be."""
+    made_here = dataset.split_by_hash and "val" in dataset.splits
+    return without_validation(dataset) if made_here and validation is not None else dataset
+
+
+def after_reading(dataset: Dataset, validation: float | None) -> Dataset:
+    """The data set with its validation part: its own, or held out of the readable images."""
+    share = HELD_OUT if validation is None else validation
+    return dataset if "val" in dataset.splits or share == 0 else hold_out(dataset, share)
 
 
 def leave_out(dataset: Dataset, recorded: dict[str, Any]) -> Dataset:
     """The data set without the files that were found unreadable before, and with its notes."""
     left_out = tuple(LeftOut(**item) for item in recorded["left_out"])
+    if not left_out:
+        return replace(dataset, notes=tuple(recorded["notes"]))
     gone = {(item.split, item.path) for item in left_out}
     splits = {
         part: split.take(np.flatnonzero([(part, name) not in gone for name in split.names]))

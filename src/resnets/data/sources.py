@@ -132,3 +132,5 @@ class Dataset:
     notes: tuple[str, ...] = ()
     """What a person should know about this data."""
     left_out: tuple[LeftOut, ...] = ()
+    split_by_hash: bool = False
+    """Whether the parts were made here, of data that has none."""

@@ -52,7 +52,8 @@ def open_table(table: Path) -> Dataset:
         )
     if "split" in columns:
         return assemble(table.parent, listed, source=table, notes=[])
-    return assemble(table.parent, split_by_hash(listed["train"]), source=table, notes=[BY_HASH])
+    parts = split_by_hash(listed["train"])
+    return assemble(table.parent, parts, source=table, notes=[BY_HASH], split_by_hash=True)
 
 
 def _opened(table: Path) -> TextIO:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from resnets.training.schedules import Plan, progress, validations_for
 
@@ -18,6 +19,8 @@ TOO_LATE = 1.04
 """The share of the budget beyond which a new plan is made at once."""
 MEMORY = 50
 """Steps over which the speed is averaged."""
+PAUSE = 0.01
+"""The share of the budget between two plans made for lateness."""
 VALIDATION_SHARE = 0.08
 """The most that validation may take of the time left, beyond its five times."""
 
@@ -33,11 +36,13 @@ class Budget:
     validation_seconds: float
     """Of one validation; an estimate until the first has been timed."""
     closing_seconds: float
-    """From the last step to the exit: scoring and writing."""
+    """From the last step to the exit: scoring and writing; likewise an estimate."""
 
     def __post_init__(self) -> None:
         self._step_seconds = 0.0
         self._timed: list[float] = []
+        self._planned_at = -math.inf
+        self._validations = [self.validation_seconds]
 
     def elapsed(self) -> float:
         """Seconds used so far."""
@@ -50,6 +55,8 @@ class Budget:
         if plans[-1].validations == 0:
             return self._first_plan(step)
         self._step_seconds += (took - self._step_seconds) / MEMORY
+        if self.elapsed() - self._planned_at < PAUSE * self.seconds:
+            return None
         late = self.elapsed() + self._needed(step, plans) + self.closing_seconds
         return self._plan(step, plans) if late > TOO_LATE * self.seconds else None
 
@@ -67,16 +74,21 @@ class Budget:
             return True
         self._timed.append(took)
         counted = self._timed[1:]
-        if len(counted) >= 20 or (
-            len(counted) >= 3 and sum(counted) >= min(3.0, 0.03 * self.seconds)
-        ):
-            self._step_seconds = sum(counted) / len(counted)
+        enough = len(counted) >= 20 or sum(self._timed) >= 0.1 * self.seconds
+        if enough or (len(counted) >= 3 and sum(counted) >= min(3.0, 0.03 * self.seconds)):
+            self._step_seconds = sum(counted or self._timed) / len(counted or self._timed)
             return True
         return False
 
     def validation_took(self, seconds: float) -> None:
-        """Take in one validation's time (the mean with what was expected: machines are noisy)."""
-        self.validation_seconds = (self.validation_seconds + seconds) / 2
+        """Take in one validation's time; the scoring at the end goes the way validation goes.
+
+        The median of the last three counts: one slow moment says little.
+        """
+        self._validations = [*self._validations, seconds][-3:]
+        before, self.validation_seconds = self.validation_seconds, median(self._validations)
+        if before:
+            self.closing_seconds *= self.validation_seconds / before
 
     def _first_plan(self, step: int) -> Plan:
         epochs = (step + self._time_left() / self._step_seconds) / self.steps_per_epoch
@@ -89,25 +101,24 @@ class Budget:
         if self.validation_seconds:
             affordable = VALIDATION_SHARE * left / (self.validation_seconds * open_share)
             count = max(5, min(count, int(affordable)))
-        validating = min(
-            left / 2, self._open_validations(step, plans, count) * self.validation_seconds
-        )
-        steps = int((left - validating) / self._step_seconds)
+        self._planned_at = self.elapsed()
+        steps = int((left - self._validating(step, plans, count)) / self._step_seconds)
         return Plan(step, step + max(0, steps), count)
 
     def _needed(self, step: int, plans: Sequence[Plan]) -> float:
         """Seconds of training and validation that the present plan still asks for."""
-        still_open = self._open_validations(step, plans, plans[-1].validations)
         training = (plans[-1].total - step) * self._step_seconds
-        return training + still_open * self.validation_seconds
+        return training + self._validating(step, plans, plans[-1].validations)
 
     def _open_share(self, step: int, plans: Sequence[Plan]) -> float:
         if plans[-1].total <= plans[-1].start:  # the plan that is about to be made
             return 1.0
         return max(1e-3, 1.0 - float(progress(step, plans)))
 
-    def _open_validations(self, step: int, plans: Sequence[Plan], count: int) -> int:
-        return math.ceil(self._open_share(step, plans) * count)
+    def _validating(self, step: int, plans: Sequence[Plan], count: int) -> float:
+        """Seconds of the validations still to come; at most half of what is left is planned."""
+        still_open = math.ceil(self._open_share(step, plans) * count)
+        return min(self._time_left() / 2, still_open * self.validation_seconds)
 
     def _time_left(self) -> float:
         return TARGET * self.seconds - self.elapsed() - self.closing_seconds

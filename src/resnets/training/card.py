@@ -21,9 +21,14 @@ def model_card(
     scores: Scores | None,
     *,
     finished: bool,
+    extended: list[list[int]],
     seconds: float,
 ) -> dict[str, Any]:
-    """Everything an answer depends on, and where the model comes from; timm's keys on top."""
+    """Everything an answer depends on, and where the model comes from; timm's keys on top.
+
+    Args:
+        extended: after which step a run went on to more, and how many steps were planned before.
+    """
     best = state.best
     return {
         "architecture": config.model,
@@ -41,6 +46,7 @@ def model_card(
             "recipe": config.recipe,
             "finished": finished,
             "epochs": config.epochs,
+            "extended": extended,
             "steps": state.step,
             "best_step": best.step if best else state.step,
             "val_accuracy": best.accuracy if best else None,

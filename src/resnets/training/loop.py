@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -53,25 +54,24 @@ def train(
         StopRequested: a stop signal came; the state is that of the last whole step.
         CannotGoOn: the loss is not finite; the state is that before the step.
     """
-    stream = batches.starting_at(state.step)
-    while True:
-        if validation_due(state.step, state.plans) and not state.validated_here:
-            validate()
-            if budget and (plan := budget.after_validation(state.step, state.plans)):
-                state.plans.append(plan)
-        done = progress(state.step, state.plans)
-        if done == 1 or (task.config.patience and state.stale >= task.config.patience):
-            return
-        stop.check()
+    with closing(batches.starting_at(state.step)) as stream:  # its workers end with it
+        while True:
+            if validation_due(state.step, state.plans) and not state.validated_here:
+                validate()
+                if budget and (plan := budget.after_validation(state.step, state.plans)):
+                    state.plans.append(plan)
+            done = progress(state.step, state.plans)
+            if done == 1 or (task.config.patience and state.stale >= task.config.patience):
+                return
+            stop.check()
 
-        began = time.monotonic()
-        rate = learning_rate(task.config, state.step, done)
-        loss = take_step(task, state, next(stream), rate, stop)
-        if budget and (
-            plan := budget.after_step(state.step, state.plans, time.monotonic() - began)
-        ):
-            state.plans.append(plan)
-        after_step(loss)
+            began = time.monotonic()
+            rate = learning_rate(task.config, state.step, done)
+            loss = take_step(task, state, next(stream), rate, stop)
+            took = time.monotonic() - began
+            if budget and (plan := budget.after_step(state.step, state.plans, took)):
+                state.plans.append(plan)
+            after_step(loss)
 
 
 def take_step(

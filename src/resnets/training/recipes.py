@@ -46,7 +46,7 @@ RECIPES: dict[str, TrainConfig] = {
     ),
     # arXiv:1512.03385, Section 4.2, every setting: 64k steps of 128 images, the rate divided by
     # ten at 32k and 48k, 45k/5k images, the per-pixel mean subtracted, He initialisation. For
-    # ResNet-110 the first 400 steps run at 0.01 (set in ``for_model``).
+    # ResNet-110 the first 400 steps run at 0.01, which ``setup`` adds.
     "paper-cifar": TrainConfig(
         recipe="paper-cifar",
         model="resnet20",

@@ -11,10 +11,16 @@ from typing import Any
 from resnets.checkpoint import read_sealed
 from resnets.config import TrainConfig, check_keys, parse_duration
 from resnets.console import Progress
-from resnets.data import from_arrays, from_torch, hold_out, open_dataset, read_images
-from resnets.data.manifest import differences, leave_out, manifest
+from resnets.data import from_arrays, from_torch, open_dataset, read_images
+from resnets.data.manifest import (
+    after_reading,
+    before_reading,
+    differences,
+    leave_out,
+    manifest,
+)
 from resnets.data.sources import Dataset
-from resnets.errors import ConfigError, DataError
+from resnets.errors import ConfigError, DataError, ModelFileError
 from resnets.evaluation import Scores
 from resnets.models.specs import spec_of
 from resnets.prediction import Classifier, load
@@ -94,22 +100,39 @@ def train(
                 return Run(folder.path)
             dataset = _read_again(folder, stored, dataset, progress)
             progress.line(f"continuing {folder.path}; settings as in its config.toml")
+            session = Session(folder, stored, dataset, progress, started)
+            session.prepare()
             if stored != folder.read_config():
                 folder.write_config(stored)
         else:
             share = _validation_share(asked)
-            dataset = _read(dataset, share, progress, 0.05 * asked.get("budget", 0) or 60)
+            dataset = before_reading(dataset, share)
+            dataset = _read(dataset, progress, seconds=0.05 * asked.get("budget", 0) or 60)
+            dataset = after_reading(dataset, share)
             stored, reasons = resolve(asked, dataset)
             for sentence in (*dataset.notes, *reasons):
                 progress.line(sentence)
+            session = Session(folder, stored, dataset, progress, started)
+            session.prepare()  # what cannot work is found before a file is written or moved
             if folder.begun:
                 progress.line(f"the old run is kept as {folder.set_aside()}")
             directory = Path(data_dir).absolute() if data_dir else None
-            folder.write_setup(stored, manifest(dataset, validation=share, data_dir=directory))
-        for item in dataset.left_out:
-            progress.line(f"left out: {item.path}: {item.reason}")
-        Session(folder, stored, dataset, progress, started).run()
+            written = manifest(dataset, validation=share, data_dir=directory, asked=asked)
+            folder.write_setup(stored, written)
+        tell_left_out(dataset, progress)
+        again = "the same command without --fresh" if fresh else "the same command"
+        session.run(again=again)
         return Run(folder.path)
+
+
+def tell_left_out(dataset: Dataset, progress: Progress, most: int = 10) -> None:
+    """Count and name the unreadable files; all of them are in ``data.json``."""
+    if dataset.left_out:
+        progress.line(f"{len(dataset.left_out):,} unreadable files are left out")
+    for item in dataset.left_out[:most]:
+        progress.line(f"left out: {item.path}: {item.reason}")
+    if len(dataset.left_out) > most:
+        progress.line("and more, listed in the run's data.json")
 
 
 def _opened(data: Any, classes: Sequence[str] | None, data_dir: str | Path | None) -> Dataset:
@@ -143,7 +166,7 @@ def _asked(config: str | Path | None, settings: dict[str, Any]) -> dict[str, Any
     return asked
 
 
-def _validation_share(asked: dict[str, Any]) -> float:
+def _validation_share(asked: dict[str, Any]) -> float | None:
     """What is held out of the training images, before the recipe is known that depends on them."""
     name = asked.get("recipe", "auto")
     base = TrainConfig() if name in ("auto", "default") else recipe(name)
@@ -162,7 +185,10 @@ def _stored(folder: RunFolder, asked: dict[str, Any], extend: bool) -> TrainConf
 def _finished(folder: RunFolder, stored: TrainConfig) -> bool:
     if not folder.model.exists():
         return False
-    record = read_sealed(folder.model).card["training"]
+    try:
+        record = read_sealed(folder.model).card["training"]
+    except ModelFileError:
+        return False  # the state may be whole; it will be sealed anew
     return record["finished"] and record["epochs"] == stored.epochs
 
 
@@ -171,11 +197,13 @@ def _read_again(
 ) -> Dataset:
     """The data of a run that goes on: the same files, by their hashes. Raises ``DataError``."""
     recorded = folder.read_manifest()
-    dataset = leave_out(dataset, recorded)
+    share = recorded["validation"]
+    dataset = leave_out(before_reading(dataset, share), recorded)
     known = dataset.notes  # what the first reading found out need not be found out again
-    dataset = _read(dataset, stored.validation, progress, seconds=0)
-    dataset = dataclasses.replace(dataset, notes=known)
-    now = manifest(dataset, validation=stored.validation, data_dir=None)
+    memory = 2 * 2**30 if recorded["in_memory"] else 0
+    dataset = _read(dataset, progress, seconds=0, memory=memory)
+    dataset = dataclasses.replace(after_reading(dataset, share), notes=known)
+    now = manifest(dataset, validation=share, data_dir=None, asked={})
     if changed := differences(recorded, now):
         raise DataError(
             f"the data of {folder.path} changed since it began: {changed}",
@@ -184,8 +212,10 @@ def _read_again(
     return dataset
 
 
-def _read(dataset: Dataset, validation: float, progress: Progress, seconds: float) -> Dataset:
-    """Every image read once, checked by decoding for ``seconds``, and the validation held out."""
+def _read(
+    dataset: Dataset, progress: Progress, *, seconds: float, memory: int = 2 * 2**30
+) -> Dataset:
+    """Every image read once, and checked by decoding for ``seconds``."""
     progress.begin("reading images", sum(len(split) for split in dataset.splits.values()))
     done = 0
 
@@ -194,8 +224,6 @@ def _read(dataset: Dataset, validation: float, progress: Progress, seconds: floa
         progress.advance(count - done)
         done = count
 
-    dataset = read_images(dataset, seconds=seconds, progress=tell)
+    dataset = read_images(dataset, seconds=seconds, progress=tell, memory=memory)
     progress.end()
-    if "val" not in dataset.splits and validation:
-        dataset = hold_out(dataset, validation)
     return dataset

@@ -51,7 +51,8 @@ class RunFolder:
     def check_usable(self) -> None:
         """Raise ``ConfigError`` where the path holds something that is no run."""
         if self.path.exists() and not self.begun:
-            if not self.path.is_dir() or any(self.path.iterdir()):
+            ours = {"data.json", "data.json.tmp", "config.toml.tmp"}  # of a kill at the very start
+            if not self.path.is_dir() or {p.name for p in self.path.iterdir()} - ours:
                 raise ConfigError(
                     f"{self.path} exists and is no run folder", fix="choose another with --out"
                 )
@@ -92,16 +93,18 @@ class RunFolder:
         write_durably(self.path / "metrics.csv", text.getvalue().encode())
 
     def check_settings(self, asked: dict[str, Any], stored: TrainConfig) -> dict[str, Any]:
-        """Hold what was asked for to this run's settings; returns those that may change.
+        """Hold what is asked for to this run's settings; returns those that may change.
 
-        Settings that are not named are those of the run. Raises ``ConfigError`` for another one.
+        Settings that are not named are those of the run; one that is named may be as it was asked
+        for at set-up or as it was resolved. Raises ``ConfigError`` for another one.
         """
+        before = self.read_manifest()["asked"]
         for name, value in asked.items():
             held = getattr(stored, name)
-            if name == "recipe" and value in ("auto", "default"):
-                continue
-            value = tuple(value) if isinstance(value, list) else value
-            if value != held and value != "auto" and name not in FREE_TO_CHANGE:
+            value = _plain(value)
+            known = [held, _plain(before.get(name)), "auto"]
+            known += ["default"] if name == "recipe" else []
+            if value not in known and name not in FREE_TO_CHANGE:
                 longer = name == "epochs" and held is not None and value > held
                 extend = ", --extend to train on to that many epochs" if longer else ""
                 raise ConfigError(
@@ -110,3 +113,7 @@ class RunFolder:
                     f"(the old folder is kept){extend}",
                 )
         return {name: value for name, value in asked.items() if name in FREE_TO_CHANGE}
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

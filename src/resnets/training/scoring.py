@@ -13,7 +13,7 @@ from resnets import metrics
 from resnets.console import Progress
 from resnets.data.sources import Dataset, Split
 from resnets.engines.pytorch import TorchEngine
-from resnets.errors import UnreadableImage
+from resnets.errors import DataError, UnreadableImage
 from resnets.evaluation import Scores, evaluate, predict_probabilities
 from resnets.models import create_model
 from resnets.training.loop import Task
@@ -23,8 +23,8 @@ PROBED = 64
 """Images scored before the first step, to learn how long scoring takes."""
 
 
-def build_network(task: Task, weights: dict[str, Tensor] | None = None) -> nn.Module:
-    """The run's network on its device: freshly drawn from the seed, or with these weights."""
+def build_network(task: Task) -> nn.Module:
+    """The run's network on its device, its weights drawn from the seed."""
     config = task.config
     model = create_model(
         config.model,
@@ -35,14 +35,12 @@ def build_network(task: Task, weights: dict[str, Tensor] | None = None) -> nn.Mo
     ).to(config.device)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    if weights is not None:
-        model.load_state_dict(weights)
     return model
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scorer:
-    """Scores weights on the parts of a data set.
+    """Scores weights on the parts of a data set, with one network that is filled again and again.
 
     ``check`` is called for every image and may raise to give up.
     """
@@ -52,9 +50,12 @@ class Scorer:
     display: Progress
     check: Callable[[], None]
 
+    def __post_init__(self) -> None:
+        self.network = build_network(self.task)
+
     def validate(self, weights: dict[str, Tensor], split: Split) -> tuple[float, float]:
         """Accuracy and log loss, in the precision of the training."""
-        engine = self._engine(build_network(self.task, weights), self.task.config.precision)
+        engine = self._engine(weights, self.task.config.precision)
         return self._accuracy_and_loss(engine, split)
 
     def final(self, weights: dict[str, Tensor]) -> Scores | None:
@@ -76,7 +77,7 @@ class Scorer:
             self.check()
 
         return evaluate(
-            self._engine(build_network(self.task, weights), "fp32"),
+            self._engine(weights, "fp32"),
             split,
             self.task.preprocess,
             self.dataset.classes,
@@ -92,19 +93,28 @@ class Scorer:
     def seconds_per_image(self) -> tuple[float, float]:
         """How long validation and the final scoring take for each image, tried on a few."""
         part = self.dataset.splits.get("val") or self.dataset.splits["train"]
-        part = part.take(np.arange(min(PROBED, len(part))))
-        seconds = []
-        for precision in (self.task.config.precision, "fp32"):
-            engine = self._engine(build_network(self.task), precision)
-            self._accuracy_and_loss(engine, part)  # the first pass warms up
-            began = time.monotonic()
-            self._accuracy_and_loss(engine, part)
-            seconds.append((time.monotonic() - began) / len(part))
-        return seconds[0], seconds[1]
+        training = self._seconds_per_image(part, self.task.config.precision)
+        if self.task.config.precision != "bf16":
+            return training, training
+        return training, self._seconds_per_image(part, "fp32")
 
-    def _engine(self, network: nn.Module, precision: str) -> TorchEngine:
+    def _seconds_per_image(self, part: Split, precision: str) -> float:
+        engine = self._engine(None, precision)
+        seconds = 0.0
+        for count in (4, 4, 64):  # the first pass warms up; the last is for quick networks only
+            if count * seconds > 1:
+                break
+            few = part.take(np.arange(min(count, len(part))))
+            began = time.monotonic()
+            self._accuracy_and_loss(engine, few)
+            seconds = (time.monotonic() - began) / len(few)
+        return seconds
+
+    def _engine(self, weights: dict[str, Tensor] | None, precision: str) -> TorchEngine:
         kind: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
-        return TorchEngine(network, self.task.config.device, kind)
+        if weights is not None:
+            self.network.load_state_dict(weights)
+        return TorchEngine(self.network, self.task.config.device, kind)
 
     def _accuracy_and_loss(self, engine: TorchEngine, split: Split) -> tuple[float, float]:
         answers, labels = [], []
@@ -122,6 +132,10 @@ class Scorer:
                 continue
             answers.append(answer)
             labels.append(label)
+        if not answers:
+            raise DataError(
+                "no validation image can be read any more", fix="put the files back as they were"
+            )
         probabilities, truth = np.stack(answers), np.array(labels)
         return (
             metrics.top_k_accuracy(probabilities, truth, 1),

@@ -1,5 +1,6 @@
 """One run from its settings to its sealed model: what happens around the loop."""
 
+import math
 import time
 
 import numpy as np
@@ -10,9 +11,10 @@ from resnets.checkpoint import newest_state, save_state, seal
 from resnets.config import TrainConfig
 from resnets.console import Progress
 from resnets.data.augmentation import Augmentation
+from resnets.data.listing import by_hash
 from resnets.data.loader import Batches, MemoryBatches, Order, WorkerBatches
 from resnets.data.sources import ArrayImages, Dataset
-from resnets.errors import CannotGoOn, DataError, Interrupted
+from resnets.errors import CannotGoOn, ConfigError, DataError, Interrupted
 from resnets.evaluation import Scores
 from resnets.training.budget import Budget
 from resnets.training.card import environment, model_card
@@ -29,7 +31,9 @@ SAVE_EVERY = 30.0
 """Seconds between training states; longer where saving takes more than a hundredth of it."""
 SPEED_UNKNOWN = 10**9
 """The length of a run in steps until its speed is known."""
-AVERAGE_WITHOUT_VALIDATION = 0.999
+FEWEST_VALIDATED = 200
+VALIDATION_SHARE = 0.15
+"""The most of a budget that five validations may take."""
 CLOSING = 2.0
 """Seconds for sealing and for drawing the tables, beside the scoring itself."""
 
@@ -50,20 +54,39 @@ class Session:
         self.train_split = dataset.splits["train"]
         self.steps_per_epoch = len(self.train_split) / config.batch_size
         self.stop = StopWatch(self.save)
+        self._validated: int | None = None
+        self._extended: list[list[int]] = []
 
-    def run(self) -> None:
-        """Train, score once, seal. Raises ``Interrupted`` and ``CannotGoOn``."""
-        assert self.config.threads  # noqa: S101
-        torch.set_num_threads(self.config.threads)
+    def prepare(self) -> None:
+        """Build everything and take over a saved state; nothing is written yet.
+
+        Raises ``ConfigError`` for what cannot work, ``ModelFileError`` for a damaged state.
+        """
+        config = self.config
+        assert config.threads  # noqa: S101
+        torch.set_num_threads(config.threads)
+        if config.device == "cuda":  # the same bits again, and fp32 that is fp32
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.allow_tf32 = config.precision != "fp32"
         self.task = self._task()
         self.scorer = Scorer(self.task, self.dataset, self.display, self.stop.check)
         self.state = self._state()
+        self.validation = self.dataset.splits.get("val")
+        self._interval_began = time.monotonic()
         self._restore()
         self.budget = self._budget()
+
+    def run(self, *, again: str = "the same command") -> None:
+        """Train, score once, seal. Raises ``Interrupted`` and ``CannotGoOn``.
+
+        Args:
+            again: what a person types to go on after an interruption.
+        """
+        self.folder.write_metrics(self.state.rows)
         batches = self._batches()
         self._describe(batches)
         self._saved_at, self._save_took = time.monotonic(), 0.0
-        self._begin_interval()
+        self._begin_bar()
         with self.stop:
             scores, trouble = None, None
             try:
@@ -83,25 +106,24 @@ class Session:
                 self.save_locked()
             self._seal(scores, finished=trouble is None)
         if isinstance(trouble, StopRequested):
-            raise self._interrupted()
+            raise self._interrupted(again)
         if trouble:
             raise trouble
 
     def validate(self) -> None:
         """Score the validation split, add a row to ``metrics.csv``, keep the best weights."""
         state, began = self.state, time.monotonic()
-        accuracy = loss = None
-        if split := self.dataset.splits.get("val"):
+        accuracy = loss = best = None
+        if self.validation:
             weights = state.validated_weights()
-            accuracy, loss = self.scorer.validate(weights, split)
+            accuracy, loss = self.scorer.validate(weights, self.validation)
             if state.best is None or state.best.beaten_by(accuracy, loss):
                 kept = {name: tensor.clone() for name, tensor in weights.items()}
-                state.best, state.stale = Best(state.step, accuracy, loss, kept), 0
-            else:
-                state.stale += 1
+                best = Best(state.step, accuracy, loss, kept)
             if self.budget:
                 self.budget.validation_took(time.monotonic() - began)
         last = state.step - 1
+        training_seconds = max(1e-3, began - self._interval_began)
         row: Row = {
             "epoch": round(state.step / self.steps_per_epoch, 4),
             "step": state.step,
@@ -110,17 +132,23 @@ class Session:
             "val_loss": loss,
             "val_accuracy": accuracy,
             "learning_rate": learning_rate(self.config, last, progress(last, state.plans)),
-            "images_per_second": round(state.seen / (began - self._interval_began), 1),
+            "images_per_second": round(state.seen / training_seconds, 1),
             "seconds": round(time.monotonic() - self._interval_began, 2),
         }
-        state.close_row(row)
+        with self.stop.lock:  # a row and what follows from it are saved together or not at all
+            state.best = best or state.best
+            state.stale = 0 if best else state.stale + 1
+            state.close_row(row)
+            self._interval_began = time.monotonic()
         self.folder.write_metrics(state.rows)
         self.display.line(row_text(row))
-        self._begin_interval()
+        self._begin_bar()
 
     def after_step(self, loss: float) -> None:
         """Show the step; save the state when it is time."""
         state = self.state
+        if state.plans[-1].start == state.step:
+            self._begin_bar()  # a new plan, another end
         self.display.advance(
             self.config.batch_size, loss=loss, accuracy=state.correct / max(1, state.seen)
         )
@@ -135,7 +163,12 @@ class Session:
     def save(self) -> None:
         """Write the training state; ``stop.lock`` is held by the caller."""
         began = time.monotonic()
-        extra = {"environment": environment(self.config)}
+        extra = {
+            "environment": environment(self.config),
+            "interval": began - self._interval_began,
+            "validated": len(self.validation or ()),
+            "extended": self._extended,
+        }
         tensors, info = self.state.to_file(began - self.started, extra)
         save_state(self.folder.state, self.state.step, tensors, info)
         self._saved_at = time.monotonic()
@@ -167,10 +200,7 @@ class Session:
             momentum=config.momentum,
             nesterov=config.nesterov and config.momentum > 0,
         )
-        decay = config.ema_decay
-        if "val" not in self.dataset.splits:  # no best epoch to choose: the average is sealed
-            decay = decay or AVERAGE_WITHOUT_VALIDATION
-        average = WeightAverage(model, decay) if decay else None
+        average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
         return TrainingState(model, optimizer, average, [self._first_plan()])
 
     def _first_plan(self) -> Plan:
@@ -193,18 +223,40 @@ class Session:
         return WorkerBatches(*shared, config.workers)
 
     def _budget(self) -> Budget | None:
-        if not self.config.budget:
+        """What the time is planned with. Raises ``ConfigError`` where it is too short to score."""
+        seconds, splits = self.config.budget, self.dataset.splits
+        if not seconds:
             return None
-        splits = self.dataset.splits
         validating, scoring = self.scorer.seconds_per_image()
-        val, final = splits.get("val", ()), splits.get("test", splits.get("val", ()))
+        closing = scoring * len(splits.get("test", splits.get("val", ()))) + CLOSING
+        left = self.started + seconds - time.monotonic()
+        if closing > left / 2:
+            raise ConfigError(
+                f"reading the data and scoring it at the end take {seconds - left + closing:.0f} s "
+                f"of a budget of {seconds:g} s",
+                fix=f"--budget {math.ceil((seconds - left + 2.5 * closing) / 60)}m, or longer",
+            )
+        self._limit_validation(int(VALIDATION_SHARE * left / 5 / max(1e-9, validating)))
         return Budget(
-            seconds=self.config.budget,
+            seconds=seconds,
             started=self.started,
             steps_per_epoch=self.steps_per_epoch,
-            validation_seconds=validating * len(val),
-            closing_seconds=scoring * len(final) + CLOSING,
+            validation_seconds=validating * len(self.validation or ()),
+            closing_seconds=closing,
         )
+
+    def _limit_validation(self, affordable: int) -> None:
+        """Validate on a part, the same every time, where five times all would take too long."""
+        val = self.validation
+        if val is None:
+            return
+        if self._validated is None:
+            self._validated = min(len(val), max(affordable, FEWEST_VALIDATED))
+        if self._validated < len(val):
+            self.validation = val.take(by_hash(val.names)[: self._validated])
+            self.display.line(
+                f"validating on {self._validated:,} of {len(val):,} images, to keep the budget"
+            )
 
     # Continuing and ending
 
@@ -218,9 +270,12 @@ class Session:
         planned = self.state.plans[0]
         self.state.restore(saved)
         self.started -= saved.info["seconds"]
-        if not self.config.budget and planned != self.state.plans[0]:
-            self.state.plans = [planned]  # a larger --epochs, with --extend
-        self.folder.write_metrics(self.state.rows)
+        self._interval_began -= saved.info["interval"]
+        self._validated = saved.info["validated"]
+        self._extended = saved.info["extended"]
+        if not self.config.budget and planned != self.state.plans[0]:  # with --extend
+            self._extended = [*self._extended, [self.state.step, self.state.plans[0].total]]
+            self.state.plans, self.state.stale = [planned], 0
         self.display.line(f"continuing after step {self.state.step:,}")
         then, now = saved.info["environment"], environment(self.config)
         changed = [
@@ -229,11 +284,11 @@ class Session:
         if changed:
             self.display.line(f"results will differ in their last bits: {', '.join(changed)}")
 
-    def _interrupted(self) -> Interrupted:
+    def _interrupted(self, again: str) -> Interrupted:
         assert self.stop.requested  # noqa: S101
         return Interrupted(
             f"stopped after step {self.state.step:,}; the state is saved in {self.folder.path}",
-            fix="the same command continues there",
+            fix=f"{again} continues there",
             exit_code=128 + self.stop.requested,
         )
 
@@ -254,6 +309,7 @@ class Session:
             self.state,
             scores,
             finished=finished,
+            extended=self._extended,
             seconds=time.monotonic() - self.started,
         )
         seal(self.folder.model, weights, card)
@@ -274,9 +330,8 @@ class Session:
             f"{config.threads} threads; run folder {self.folder.path}"
         )
 
-    def _begin_interval(self) -> None:
-        """Start the clock of the next row, and a bar over what is left."""
-        self._interval_began = time.monotonic()
+    def _begin_bar(self) -> None:
+        """A bar over what is left of the plan."""
         plan = self.state.plans[-1]
         if plan.validations:
             left = max(0, plan.total - self.state.step)

@@ -17,14 +17,16 @@ from resnets.data.sources import ArrayImages, Dataset, FileImages, Split
 from resnets.data.transforms import to_pixels
 from resnets.decoding import read_header
 from resnets.errors import ConfigError, DataError
-from resnets.machine import available_cores, bf16_gains
-from resnets.models.specs import SPECS
+from resnets.machine import available_cores, bf16_gains, default_threads
+from resnets.models.specs import spec_of
 from resnets.training.recipes import recipe
 
 SMALL_SIDE = 64
 """Images up to this many pixels a side go to a CIFAR network."""
 PHOTO_SIZE = 128
 """Input side for photos on a CPU; a GPU takes 224 (arXiv:1512.03385, Section 3.4)."""
+AVERAGE = 0.999
+"""Decay of the weight average that is sealed where nothing validates."""
 LENGTHS = ("epochs", "budget", "steps")
 FEWEST_STEPS = 1_000
 """A default run has at least so many steps, however small the data set."""
@@ -57,35 +59,66 @@ def resolve(asked: dict[str, Any], dataset: Dataset) -> tuple[TrainConfig, list[
         base = dataclasses.replace(base, epochs=None, steps=None)
     config = dataclasses.replace(base, **(asked | {"recipe": base.recipe, "data": dataset.source}))
     reasons: list[str] = []
-    config = _with_machine(config, reasons)
-    config = _with_network(config, side, reasons)
+    config = _with_machine(config, asked, reasons)
+    config = _with_network(config, asked, side, reasons)
     config = _with_length(config, asked, len(train), reasons)
+    if "val" not in dataset.splits and not config.ema_decay:
+        config = dataclasses.replace(config, ema_decay=AVERAGE)
+        reasons.append(f"nothing validates: weights averaged with decay {AVERAGE} are sealed")
     if dataset.source == "mnist" and "flip" not in asked:
         config = dataclasses.replace(config, flip=False)
         reasons.append("no flips: a mirrored digit is another sign")
-    return _with_statistics(config, train, 1 if is_grey(train) else 3), reasons
+    config = _with_statistics(config, train, 1 if is_grey(train) else 3)
+    preprocess_of(config)  # raises for what no image could go through
+    return config, reasons + without_effect(asked, config, dataset)
 
 
-def _with_machine(config: TrainConfig, reasons: list[str]) -> TrainConfig:
+def without_effect(asked: dict[str, Any], config: TrainConfig, dataset: Dataset) -> list[str]:
+    """A sentence for each setting that was asked for and changes nothing."""
+    missing = {
+        "patience": "val" not in dataset.splits and "nothing validates",
+        "validation": "val" in dataset.splits
+        and not dataset.split_by_hash
+        and "the data brings its own val split",
+        "lr_drops": config.schedule != "steps" and f"the schedule is {config.schedule}",
+        "crop_scale": config.crop != "resized" and f"the crop is {config.crop}",
+        "nesterov": config.momentum == 0 and "there is no momentum",
+    }
+    return [
+        f"{name} has no effect: {why}"
+        for name, why in missing.items()
+        if why and asked.get(name) not in (None, False, ())
+    ]
+
+
+def _with_machine(config: TrainConfig, asked: dict[str, Any], reasons: list[str]) -> TrainConfig:
     """Device, precision, threads and workers, from the machine."""
     device = _device(config.device)
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if bf16_gains(device) else "fp32"
-        if precision == "bf16":
-            reasons.append("training in bf16: this machine gains from it (--precision fp32: not)")
+    channels_last = config.channels_last
+    if channels_last is None:  # faster with and without bf16; off where plain fp32 is asked for
+        channels_last = asked.get("precision") != "fp32"
+    gains = [*["bf16"] * (precision == "bf16"), *["channels_last"] * channels_last]
+    if gains and "precision" not in asked:
+        reasons.append(
+            f"training with {' and '.join(gains)}, for speed (--precision fp32: without)"
+        )
     cores = available_cores()
     return dataclasses.replace(
         config,
         device=device,
         precision=precision,
-        channels_last=True if config.channels_last is None else config.channels_last,
-        threads=config.threads or cores,
+        channels_last=channels_last,
+        threads=config.threads or default_threads(),
         workers=min(8, cores) if config.workers is None else config.workers,
     )
 
 
-def _with_network(config: TrainConfig, side: int, reasons: list[str]) -> TrainConfig:
+def _with_network(
+    config: TrainConfig, asked: dict[str, Any], side: int, reasons: list[str]
+) -> TrainConfig:
     """Network and input size, from the size of the images."""
     model, size = config.model, config.image_size
     if model == "auto":
@@ -95,12 +128,19 @@ def _with_network(config: TrainConfig, side: int, reasons: list[str]) -> TrainCo
     if size is None:
         largest = PHOTO_SIZE if config.device == "cpu" else 224
         size = min(side, largest)
-        if model in SPECS and SPECS[model].stem != "cifar":
+        if (spec := spec_of(model)).sides:
+            size = spec.input_size[1]  # its pool takes few sizes
+        elif spec.stem != "cifar":
             size = max(size, 32)  # an ImageNet network halves its input five times
         if size != side:
             reasons.append(f"input of {size} pixels: the images have {side} (--image-size)")
+    if (sides := spec_of(model).sides) and not sides[0] <= size <= sides[1]:
+        raise ConfigError(
+            f"{model} takes images of {sides[0]} to {sides[1]} pixels, not {size}",
+            fix=f"--image-size {spec_of(model).input_size[1]}",
+        )
     warmup_steps = config.warmup_steps
-    if config.recipe == "paper-cifar" and model == "resnet110":
+    if config.recipe == "paper-cifar" and model == "resnet110" and "warmup_steps" not in asked:
         warmup_steps = 400  # arXiv:1512.03385, Section 4.2
     return dataclasses.replace(config, model=model, image_size=size, warmup_steps=warmup_steps)
 
@@ -179,14 +219,6 @@ def _device(name: str) -> str:
             f"device {name!r} is not available here", fix=f"use --device {' or '.join(available)}"
         )
     return name
-
-
-def _image_size(side: int, model: str, device: str) -> int:
-    if model in SPECS and SPECS[model].stem == "cifar" and side <= SMALL_SIDE:
-        return side
-    if side <= SMALL_SIDE:
-        return max(side, 32)
-    return min(side, 224 if device != "cpu" else PHOTO_SIZE)
 
 
 def _with_statistics(config: TrainConfig, train: Split, channels: int) -> TrainConfig:

@@ -102,8 +102,9 @@ class TrainingState:
         tensors = {f"model.{name}": value for name, value in weights.items()}
         if self.average:
             tensors |= {f"average.{name}": value for name, value in self.average.tensors.items()}
-        if self.best:
-            tensors |= {f"best.{name}": value for name, value in self.best.weights.items()}
+        best = self.best
+        if best:
+            tensors |= {f"best.{name}": value for name, value in best.weights.items()}
         for name, parameter in self.model.named_parameters():
             if (momentum := self.optimizer.state.get(parameter, {}).get(MOMENTUM)) is not None:
                 tensors[f"momentum.{name}"] = momentum
@@ -111,7 +112,7 @@ class TrainingState:
             "seconds": seconds,
             "plans": [dataclasses.astuple(plan) for plan in self.plans],
             "rows": self.rows,
-            "best": self.best and [self.best.step, self.best.accuracy, self.best.loss],
+            "best": best and [best.step, best.accuracy, best.loss],
             "stale": self.stale,
             "sums": [self.loss_sum, self.correct, self.seen],
             "updates": self.average.updates if self.average else 0,

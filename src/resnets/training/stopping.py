@@ -11,11 +11,14 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ONE_REQUEST = 1.0
+"""Seconds within which a second signal is still the first one."""
 
 
 class StopRequested(Exception):
@@ -36,6 +39,7 @@ class StopWatch:
         self.lock = threading.Lock()
         """Held by the loop while it changes the weights, and by whoever saves."""
         self._save, self._grace = save, grace
+        self._answered = threading.Event()
         self._finished = threading.Event()
         self._previous: dict[int, Any] = {}
 
@@ -71,44 +75,58 @@ class StopWatch:
         self._writer.close()
 
     def check(self) -> None:
-        """Raise ``StopRequested`` once a stop signal came."""
+        """Raise ``StopRequested`` once a stop signal came: the loop answers it by itself."""
         if self.requested:
+            self._answered.set()
             raise StopRequested
 
     def _watch(self) -> None:
-        number = self._next_signal()
+        number = self._next_signal(None)
         if number is None:
             return
         self.requested = number
-        self._reader.settimeout(self._grace)
-        try:
-            again = self._next_signal()
-        except TimeoutError:
-            self._save_and_exit(number)
-            return
-        if again is not None:  # a second signal: at once, without saving
-            os._exit(128 + number)
-
-    def _next_signal(self) -> int | None:
-        while True:
-            number = self._reader.recv(1)[0]
-            if number == 0:
-                return None
-            if number in SIGNALS:
-                return number
-
-    def _save_and_exit(self, number: int) -> None:
-        with self.lock:
+        came = time.monotonic()
+        while (left := came + self._grace - time.monotonic()) > 0:
+            again = self._next_signal(left)
             if self._finished.is_set():
                 return
-            self._save()
-            print(
-                "stopped within a step; the state before it is saved: "
-                "the same command continues there",
-                file=sys.stderr,
-                flush=True,
-            )
-            os._exit(128 + number)
+            # Shells and `timeout` signal a process and then its group: that is one request.
+            if again and time.monotonic() - came > ONE_REQUEST:
+                self._exit(number)
+        self._save_and_exit(number)
+
+    def _next_signal(self, seconds: float | None) -> int | None:
+        """The next signal's number; ``None`` when the time is over or the context ends."""
+        self._reader.settimeout(seconds)
+        try:
+            while (number := self._reader.recv(1)[0]) not in (0, *SIGNALS):
+                pass
+        except TimeoutError:
+            return None
+        return number or None
+
+    def _save_and_exit(self, number: int) -> None:
+        with self.lock:  # waits for a save that is under way
+            if not self._answered.is_set():
+                try:
+                    self._save()
+                except Exception as problem:
+                    print(f"resnets: {problem}", file=sys.stderr, flush=True)
+                    self._exit(number, code=3)
+                print(
+                    "resnets: stopped within a step; the state before it is saved: "
+                    "the same command continues there",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                self._exit(number)
+        if not self._finished.wait(self._grace):
+            self._exit(number)  # the state is saved; only the sealing took too long
+
+    def _exit(self, number: int, code: int | None = None) -> None:
+        if sys.stderr.isatty():
+            print("\x1b[?25h", end="", file=sys.stderr, flush=True)  # the bar had hidden the cursor
+        os._exit(128 + number if code is None else code)
 
 
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:

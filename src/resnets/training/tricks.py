@@ -55,8 +55,11 @@ def classification_loss(
 
 
 def balanced_weights(counts: Iterable[int]) -> Tensor:
-    """Class weights under which every class weighs the same: n / (classes * count)."""
-    per_class = torch.tensor(list(counts), dtype=torch.float32)
+    """Class weights under which every class weighs the same: n / (classes * count).
+
+    A class without an image, which the loss never meets, weighs as if it had one.
+    """
+    per_class = torch.tensor(list(counts), dtype=torch.float32).clamp_min(1)
     return per_class.sum() / (len(per_class) * per_class)
 
 
