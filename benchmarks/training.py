@@ -45,10 +45,13 @@ def main() -> None:
         check=True,
     )
     seconds = time.monotonic() - began
-    record(given.case, options, out, seconds, load)
+    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    record(given.case, options, out, seconds=seconds, peak_mb=peak_mb, load=load)
 
 
-def record(case: str, options: list[str], out: Path, seconds: float, load: float) -> None:
+def record(
+    case: str, options: list[str], out: Path, *, seconds: float, peak_mb: int, load: float
+) -> None:
     """One row of results/training.csv from a finished run."""
     card = json.loads((out / "model" / "model.json").read_text())
     with open(out / "metrics.csv", newline="") as file:
@@ -72,7 +75,7 @@ def record(case: str, options: list[str], out: Path, seconds: float, load: float
             "test_images": accuracy["n"],
             "seconds": round(seconds, 1),
             "images_per_second": speeds[len(speeds) // 2],
-            "peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+            "peak_mb": peak_mb,
             "load_before": round(load, 2),
         },
     )

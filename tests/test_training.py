@@ -131,6 +131,8 @@ def test_a_set_smaller_than_a_batch_trains_without_an_empty_epoch(tmp_path, coun
     run = fit(data, out=tmp_path / "run", epochs=2, batch_size=32)
     rows = rows_of(run.path)
     assert int(rows[-1]["step"]) >= 1 and float(rows[-1]["train_loss"]) > 0
+    again = fit(data, out=tmp_path / "run", epochs=2, batch_size=32)
+    assert again.path == run.path, "the same call, though its batch size had to be lowered"
 
 
 def test_without_validation_the_averaged_last_weights_are_sealed(tmp_path):
@@ -156,6 +158,76 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path):
     assert len(rows) < 60
     best = read_sealed(run.path).card["training"]["best_step"]
     assert [int(row["step"]) for row in rows].index(best) == len(rows) - 3
+
+
+def test_a_run_that_patience_ended_can_be_extended(tmp_path):
+    options = {"out": tmp_path / "run", "batch_size": 8, "patience": 1}
+    steps = [
+        int(rows_of(fit(dataset(), **options, epochs=epochs, extend=True).path)[-1]["step"])
+        for epochs in (30, 60)
+    ]
+    assert steps[0] < steps[1]
+    extended = read_sealed(tmp_path / "run").card["training"]["extended"]
+    assert extended == [[steps[0], round(30 * 43 / 8)]]
+
+
+@pytest.mark.parametrize(("validation", "held_out"), [(None, 6), (0.0, 0), (0.5, 16)])
+def test_validation_is_what_is_asked_for_also_in_plain_class_folders(
+    tmp_path, validation, held_out
+):
+    rng = np.random.default_rng(0)
+    for label in ("dark", "light"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for index in range(19):
+            pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{index}.png")
+    run = fit(tmp_path / "photos", out=tmp_path / "run", epochs=1, validation=validation)
+    parts = json.loads((run.path / "data.json").read_text())["splits"]
+    counts = {part: split["count"] for part, split in parts.items()}
+    expected = {"train": 32 - held_out, "val": held_out, "test": 6}
+    assert counts == {part: count for part, count in expected.items() if count}
+    for part in counts:
+        assert run.classifier.evaluate(split=part).n == counts[part]
+
+
+def test_a_budget_ends_with_five_validations_and_the_lowest_rate(tmp_path):
+    run = fit(dataset(), out=tmp_path / "run", budget="9s", batch_size=8)
+    rows = rows_of(run.path)
+    assert len(rows) >= 5
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert min(rates) == rates[-1] < 0.01 * max(rates)
+    state = newest_state(run.path / "state")
+    assert state is not None and len(state.info["plans"]) >= 2
+    assert state.info["plans"][-1][1] == int(rows[-1]["step"])
+
+
+def test_a_budget_too_short_to_score_says_the_shortest_and_writes_nothing(tmp_path):
+    with pytest.raises(ConfigError, match=r"of a budget of 2 s\n.*--budget 1m"):
+        fit(dataset(), out=tmp_path / "run", budget=2.0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_change_nothing_are_told(tmp_path, capsys):
+    data = from_arrays(pictures(20, 16), classes=("left", "right"))
+    train(data, out=tmp_path / "run", epochs=1, validation=0.0, patience=3, threads=1)
+    assert "patience has no effect: nothing validates" in capsys.readouterr().err
+
+
+def test_a_network_that_takes_few_sizes_gets_one_and_refuses_others(tmp_path):
+    with pytest.raises(ConfigError, match="--image-size 96"):
+        fit(dataset(), out=tmp_path / "run", model="tutorial_resnet18_96", image_size=32)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["arrays", "torch data set"])
+def test_arrays_and_torch_data_sets_are_data_too(tmp_path, kind):
+    images, labels = pictures(20, 16)
+    data = (images, labels)
+    if kind != "arrays":
+        tensors = torch.from_numpy(images).permute(0, 3, 1, 2)
+        data = torch.utils.data.TensorDataset(tensors, torch.from_numpy(labels))
+    run = fit(data, classes=("left", "right"), out=tmp_path / "run", epochs=1)
+    assert run.classifier.classes == ("left", "right")
 
 
 @pytest.mark.parametrize(
