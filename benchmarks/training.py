@@ -23,25 +23,30 @@ from recording import append
 
 CASES = {
     "sample": ["--budget", "85s"],
+    "tutorial": ["--recipe", "tutorial-cifar96", "--set", "steps=300"],
     "cifar10": ["--model", "resnet20", "--budget", "10m"],
     "flowers": ["--budget", "20m"],
 }
+FOLDERS = {"cifar10": "CIFAR10_DIR", "tutorial": "CIFAR10_DIR", "flowers": "FLOWERS_DIR"}
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("case", choices=CASES)
-    arguments.add_argument("--data", default="sample")
+    arguments.add_argument("--data", help="folder with train/ and test/; not for sample")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--runs", type=Path, default=Path("runs/figures"))
     given = arguments.parse_args()
     if os.getloadavg()[0] > 0.7:
         print(f"the machine is busy (load {os.getloadavg()[0]:.2f}): not a figure", file=sys.stderr)
+    data = "sample" if given.case == "sample" else given.data
     out = given.runs / f"{given.case}-{given.seed}"
+    if data is None or out.exists():
+        arguments.error("--data is needed" if data is None else f"{out} exists already")
     options = [*CASES[given.case], "--seed", str(given.seed)]
     load, began = os.getloadavg()[0], time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "resnets", "train", given.data, *options, "--out", str(out)],
+        [sys.executable, "-m", "resnets", "train", data, *options, "--out", str(out)],
         check=True,
     )
     seconds = time.monotonic() - began
@@ -63,7 +68,7 @@ def record(
         "training",
         {
             "case": case,
-            "command": " ".join(["resnets train", case, *options]),
+            "command": " ".join(["resnets train", FOLDERS.get(case, case), *options]),
             "model": card["architecture"],
             "recipe": card["training"]["recipe"],
             "seed": card["training"]["seed"],

@@ -109,6 +109,8 @@ def test_predict_answers_every_image_in_order_and_exits_1_for_an_unreadable_one(
         (["predict", "runs/photos", "empty"], "no image in the folder empty"),
         (["predict", "runs/photos", "photos", "--json", "--csv"], "choose one"),
         (["train", "photos", "--config", "nowhere.toml"], "nowhere.toml"),
+        (["train", "photos", "--set", "quiet=true"], "unknown setting 'quiet'"),
+        (["train", "photos", "--epochs", "3", "--set", "epochs=5"], "epochs is given twice"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -138,6 +140,18 @@ def test_version_adds_torch_threads_and_bf16():
     told = run("--version").stdout
     assert resnets.__version__ in told and "torch" in told
     assert "threads" in told and "bf16" in told
+
+
+def test_a_labelled_folder_that_is_not_the_runs_own_is_scored_as_a_whole(trained):
+    root, _ = trained
+    for label in ("dark", "light"):
+        (root / "others" / label).mkdir(parents=True, exist_ok=True)
+        for index in range(2):
+            source = root / "photos" / label / f"{index}.png"
+            (root / "others" / label / f"{index}.png").write_bytes(source.read_bytes())
+    done = run("evaluate", "runs/photos", "others", "--json", cwd=root)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n"] == 4
 
 
 def test_settings_are_toml_or_text():

@@ -333,3 +333,34 @@ def test_a_folder_wins_over_a_name_only_when_written_as_a_path(
 def test_a_data_set_is_returned_as_it_is(tmp_path: Path) -> None:
     dataset = open_dataset(write(tmp_path, BOTH))
     assert open_dataset(dataset) is dataset
+
+
+def test_parts_under_unknown_names_are_not_taken_for_classes(tmp_path: Path) -> None:
+    paths = [
+        f"{part}/{kind}/{n}.png" for part in ("seg_a", "seg_b") for kind in "xy" for n in "123"
+    ]
+    with pytest.raises(DataError, match=r"seg_a, seg_b in .* look like parts of the data"):
+        open_dataset(write(tmp_path, paths))
+
+
+@pytest.mark.parametrize(
+    ("paths", "split", "count"),
+    [
+        (numbered("cat", 2) + numbered("dog", 1), "test", 3),
+        (numbered("cat", 2), "val", 2),
+        (numbered("test/cat", 2) + numbered("test/dog", 3), "test", 5),
+    ],
+    ids=["class folders", "one class", "test alone"],
+)
+def test_data_to_be_scored_needs_no_training_part(
+    paths: list[str], split: str, count: int, tmp_path: Path
+) -> None:
+    dataset = open_dataset(write(tmp_path, paths), whole=split)
+    assert {part: len(images) for part, images in dataset.splits.items()} == {split: count}
+
+
+def test_a_table_to_be_scored_is_one_split(tmp_path: Path) -> None:
+    write(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "list.csv").write_text("path,label\na.png,cat\nb.png,dog\n")
+    dataset = open_dataset(tmp_path / "list.csv", whole="test")
+    assert len(dataset.splits["test"]) == 2 and list(dataset.splits) == ["test"]

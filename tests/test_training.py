@@ -190,6 +190,32 @@ def test_validation_is_what_is_asked_for_also_in_plain_class_folders(
         assert run.classifier.evaluate(split=part).n == counts[part]
 
 
+def test_a_run_is_scored_on_the_images_it_had_also_when_some_are_gone(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("dark", "light"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for index in range(40):
+            pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{index}.png")
+    run = fit(tmp_path / "photos", out=tmp_path / "run", epochs=1)
+    parts = json.loads((run.path / "data.json").read_text())["splits"]
+    tested = list(parts["test"]["images"])
+    for name in tested[:5]:
+        (tmp_path / "photos" / name).unlink()
+    scores = run.classifier.evaluate(split="test")
+    assert scores.n == len(tested) - 5
+    assert "5 of 12 images of test are gone since the run" in scores.notes
+
+
+def test_the_same_image_in_train_and_test_is_told(tmp_path, capsys):
+    folder = save_folder(tmp_path / "photos", 20, 16)
+    copied = (folder / "train" / "left" / "000.png").read_bytes()
+    (folder / "test" / "left" / "copy.png").write_bytes(copied)
+    train(folder, out=tmp_path / "run", epochs=1, threads=1, validation=0.0)
+    told = capsys.readouterr().err
+    assert "1 of 13 images of test are in train too" in told and "test/left/copy.png" in told
+
+
 def test_a_budget_ends_with_five_validations_and_the_lowest_rate(tmp_path):
     run = fit(dataset(), out=tmp_path / "run", budget="9s", batch_size=8)
     rows = rows_of(run.path)
@@ -222,7 +248,7 @@ def test_a_network_that_takes_few_sizes_gets_one_and_refuses_others(tmp_path):
 @pytest.mark.parametrize("kind", ["arrays", "torch data set"])
 def test_arrays_and_torch_data_sets_are_data_too(tmp_path, kind):
     images, labels = pictures(20, 16)
-    data = (images, labels)
+    data: object = (images, labels)
     if kind != "arrays":
         tensors = torch.from_numpy(images).permute(0, 3, 1, 2)
         data = torch.utils.data.TensorDataset(tensors, torch.from_numpy(labels))

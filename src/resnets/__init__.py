@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnets.config import Preprocess, TrainConfig
-    from resnets.data import open_dataset
+    from resnets.data import from_arrays, from_torch, open_dataset
     from resnets.errors import ResnetsError
     from resnets.evaluation import Scores
     from resnets.models import create_model, list_models
@@ -41,6 +41,8 @@ __all__ = [
     "Scores",
     "TrainConfig",
     "create_model",
+    "from_arrays",
+    "from_torch",
     "list_models",
     "load",
     "open_dataset",
@@ -56,6 +58,8 @@ _HOMES = {
     "Scores": "evaluation",
     "TrainConfig": "config",
     "create_model": "models",
+    "from_arrays": "data",
+    "from_torch": "data",
     "list_models": "models",
     "load": "prediction",
     "open_dataset": "data",

@@ -5,16 +5,19 @@ import time
 STARTED = time.monotonic()  # a budget counts from here: before typer, and long before torch
 
 import csv  # noqa: E402
+import io  # noqa: E402
 import json  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
+from typing import TYPE_CHECKING, Annotated, Any, Literal  # noqa: E402
 
 import typer  # noqa: E402
 from typer.core import TyperGroup  # noqa: E402
 
+from resnets.config import TrainConfig, check_keys  # noqa: E402
+from resnets.console import warn  # noqa: E402
 from resnets.errors import ConfigError, ResnetsError  # noqa: E402
 
 if TYPE_CHECKING:
@@ -29,8 +32,10 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except ResnetsError as problem:
-            print(f"resnets: {problem}", file=sys.stderr)
+            warn(f"resnets: {problem}")
             sys.exit(problem.exit_code)
+        except BrokenPipeError:
+            raise  # `resnets predict ... | head`: typer ends quietly
         except KeyboardInterrupt:
             print("resnets: stopped", file=sys.stderr)
             sys.exit(130)
@@ -46,7 +51,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Train, check, explain and ship image classifiers with residual networks.",
+    help="Train, evaluate and use image classifiers with residual networks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -59,6 +64,8 @@ DataDir = Annotated[
     Path | None,
     typer.Option(help="where named data sets lie, or are downloaded to", show_default=False),
 ]
+Device = Annotated[str, typer.Option(help="cpu, cuda or mps")]
+Precision = Annotated[Literal["fp32", "bf16"], typer.Option(help="bf16 may change answers")]
 
 
 @app.command()
@@ -128,7 +135,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a classifier; the same command continues a run that was stopped."""
-    given = {
+    given: dict[str, Any] = {
         "model": model,
         "epochs": epochs,
         "budget": budget,
@@ -145,7 +152,11 @@ def train(
         "threads": threads,
         "workers": workers,
         "seed": seed,
-    } | parse_settings(settings or [])
+    }
+    for key, value in parse_settings(settings or []).items():
+        if given.get(key) not in (None, value):
+            raise ConfigError(f"{key} is given twice: {given[key]} and {value}", fix="give it once")
+        given[key] = value
 
     from resnets.console import say, show_scores
     from resnets.training import train as train_model
@@ -173,16 +184,21 @@ def evaluate(
         str | None, typer.Argument(help="other labelled images  [default: the run's own data]")
     ] = None,
     split: Annotated[str, typer.Option(help="which part: train, val or test")] = "test",
+    device: Device = "cpu",
+    precision: Precision = "fp32",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on labelled images, with 95 % intervals and its worst mistakes."""
-    from resnets.console import show_scores
-    from resnets.data import open_dataset
+    from resnets.console import Progress, show_scores
     from resnets.prediction import load
 
-    source = open_dataset(data, data_dir=data_dir) if data else None
-    scores = load(run).evaluate(source, split=split)
+    classifier = load(run, device=device, precision=precision)
+    with Progress() as progress:
+        progress.begin(f"scoring {split}", None)
+        scores = classifier.evaluate(
+            data, split=split, data_dir=data_dir, progress=lambda done, total: progress.advance()
+        )
     if as_json:
         print(json.dumps(scores.to_dict()))
     else:
@@ -197,7 +213,11 @@ def predict(
     ],
     top: Annotated[int, typer.Option(help="so many labels per image", min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per image")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="file,label,probability rows")] = False,
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="rows of file,rank,label,probability,error")
+    ] = False,
 ) -> None:
     """Classify images: one row each, in the given order; exit code 1 if one was unreadable."""
     from resnets.console import show_predictions
@@ -205,7 +225,7 @@ def predict(
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv together", fix="choose one of them")
-    classifier = load(run)
+    classifier = load(run, device=device, precision=precision)
     unreadable = 0
 
     def rows() -> "Iterator[FilePrediction]":
@@ -234,7 +254,7 @@ def top_level(
         bool, typer.Option("--version", help="versions, threads and bf16 support")
     ] = False,
 ) -> None:
-    """Train, check, explain and ship image classifiers with residual networks."""
+    """Train, evaluate and use image classifiers with residual networks."""
     if version:
         import torch
 
@@ -264,9 +284,15 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
             settings[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             settings[key] = value
+    check_keys(TrainConfig, settings, where="--set")
+    if "data" in settings:
+        raise ConfigError("--set data=...", fix="name the data before the options")
     return settings
 
 
 def main() -> None:
     """The entry point of ``resnets`` and of ``python -m resnets``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is escaped
+            stream.reconfigure(errors="backslashreplace")
     app()

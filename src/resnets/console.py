@@ -3,6 +3,7 @@
 Names come from files and may hold anything; whatever is printed passes through ``printable``.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -74,7 +75,7 @@ def show_scores(scores: Told) -> None:
     values = scores.to_dict()
     console = _console(sys.stdout)
     title = printable(f"{values['split']} of {values['data']}", encoding=console.encoding)
-    _table(console, title, ["", ">value", ">95 % interval", ">images"], _headlines(values))
+    _table(console, title, ["", ">value", ">95 % interval", "by", ">images"], _headlines(values))
     heads = ["class", ">precision", ">recall", ">F1", ">images"]
     rows, title = values["per_class"], "classes"
     if len(rows) > CLASSES:
@@ -200,7 +201,8 @@ class Progress:
         if self._bar:
             self._bar.console.print(_text(text, self._bar.console, keep="\n"), soft_wrap=True)
         elif not self._quiet:
-            _write(self._stream or sys.stderr, text)
+            with contextlib.suppress(BrokenPipeError):  # a reader that left ends no training
+                _write(self._stream or sys.stderr, text)
 
 
 def percent(share: float) -> str:
@@ -222,7 +224,9 @@ def _headlines(values: dict[str, Any]) -> list[list[str]]:
             format(scale * score[part], digits) for part in ("value", "low", "high")
         )
         unit = " %" if in_percent else ""
-        rows.append([name, value + unit, f"{low} to {high}{unit}", f"{score['n']:,}"])
+        rows.append(
+            [name, value + unit, f"{low} to {high}{unit}", score["interval"], f"{score['n']:,}"]
+        )
     return rows
 
 

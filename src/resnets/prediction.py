@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from resnets.checkpoint import read_sealed
 from resnets.config import Preprocess
-from resnets.console import printable
 from resnets.data.listing import natural_key
+from resnets.data.sources import Dataset, FileImages
 from resnets.data.transforms import preprocess_image
 from resnets.decoding import IMAGE_SUFFIXES, decode
 from resnets.engines import Engine
@@ -68,12 +68,11 @@ class FilePrediction:
         return {"file": self.file, "predictions": rows}
 
     def to_csv(self) -> list[list[str | int | float]]:
-        """Rows of file, rank, label, probability and error; one without a label for an error."""
-        file = printable(self.file)
+        """Rows of file, rank, label, probability and error: one for each label, or the error."""
         if self.predictions is None:
-            return [[file, "", "", "", printable(self.error or "")]]
+            return [[self.file, "", "", "", self.error or ""]]
         ranked = enumerate(self.predictions, start=1)
-        return [[file, rank, printable(each.label), each.probability, ""] for rank, each in ranked]
+        return [[self.file, rank, each.label, each.probability, ""] for rank, each in ranked]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,17 +135,21 @@ class Classifier:
         data: Any = None,
         split: str = "test",
         *,
+        data_dir: Path | None = None,
         batch_size: int = BATCH_SIZE,
         progress: Callable[[int, int], None] | None = None,
     ) -> Scores:
         """Scores on a split of anything ``open_dataset`` takes; classes are matched by name.
 
-        Without ``data`` it is the data the model was trained on. Raises ``DataError`` for a
-        split there is not and for a class the model does not know.
-        """
-        from resnets.data import open_dataset
+        Without ``data``, or with the very data the model was trained on, each split is what it was
+        then. Other class folders, and tables without splits, are scored as a whole. Raises
+        ``DataError`` for a split there is not and for a class the model does not know.
 
-        dataset = open_dataset(self._own_data() if data is None else data)
+        Args:
+            data_dir: where a named data set lies.
+            progress: told the images done and their number.
+        """
+        dataset = self._opened(data, split, data_dir)
         if split not in dataset.splits:
             raise DataError(
                 f"{dataset.name} has no split {split!r}",
@@ -154,9 +157,13 @@ class Classifier:
             )
         chosen = dataclasses.replace(dataset, splits={split: dataset.splits[split]})
         matched = match_classes(chosen, self.classes)
+        part = matched.splits[split]
+        if isinstance(part.images, FileImages):  # transparency over the model's colour
+            images = dataclasses.replace(part.images, background=self.preprocess.background)
+            part = dataclasses.replace(part, images=images)
         return evaluate(
             self.engine,
-            matched.splits[split],
+            part,
             self.preprocess,
             self.classes,
             name=split,
@@ -211,17 +218,23 @@ class Classifier:
     def _decode(self, source: str | Path | bytes | PIL.Image.Image) -> np.ndarray:
         return decode(source, background=self.preprocess.background)
 
-    def _own_data(self) -> Any:
-        """What the run folder around the model says it was trained on."""
+    def _opened(self, data: Any, split: str, data_dir: Path | None) -> Dataset:
+        """The data to score; that of the run itself in the parts the run had."""
+        from resnets.data import open_dataset
         from resnets.data.manifest import reopen
 
         record = self.path.parent / "data.json"
-        if not record.exists():
+        if record.exists():
+            recorded = json.loads(record.read_text(encoding="utf-8"))
+            its_own = isinstance(data, (str, Path)) and os.path.abspath(data) == recorded["source"]
+            if data is None or its_own:
+                return reopen(recorded, data_dir)
+        elif data is None:
             raise DataError(
                 f"no data is given and none recorded in {record}",
                 fix="name the data: a folder, a CSV file or a data set's name",
             )
-        return reopen(json.loads(record.read_text(encoding="utf-8")))
+        return open_dataset(data, data_dir=data_dir, whole=split)
 
 
 def load(

@@ -9,14 +9,16 @@ import numpy as np
 
 from resnets.data.catalogue import NAMES
 from resnets.data.folders import open_folder
-from resnets.data.listing import by_hash
+from resnets.data.listing import BY_HASH, TESTED_BY_HASH, by_hash
 from resnets.data.named import open_named
 from resnets.data.sources import Dataset, FileImages, Split
 from resnets.data.tables import open_table
 from resnets.errors import DataError, UnknownName, did_you_mean
 
 
-def open_dataset(source: str | Path | Dataset, *, data_dir: Path | None = None) -> Dataset:
+def open_dataset(
+    source: str | Path | Dataset, *, data_dir: Path | None = None, whole: str | None = None
+) -> Dataset:
     """Images with named classes and named splits; of folders and tables nothing is decoded.
 
     Args:
@@ -24,6 +26,8 @@ def open_dataset(source: str | Path | Dataset, *, data_dir: Path | None = None) 
             ``test``; a CSV file with the columns path, label and perhaps split; a name such as
             ``sample`` or ``cifar10``; or a data set, which is returned.
         data_dir: where named data sets are kept; see ``named.default_data_dir``.
+        whole: for data to be scored and not trained on: what comes without splits is this one as
+            a whole, and no train split is needed.
 
     A name stands for the data set even where a folder is called so; ``./name`` is the folder.
     Raises ``UnknownName`` or ``DataError``.
@@ -41,9 +45,9 @@ def open_dataset(source: str | Path | Dataset, *, data_dir: Path | None = None) 
             return replace(dataset, notes=(*dataset.notes, note))
         return dataset
     if text and os.path.isdir(path):
-        return open_folder(path)
+        return open_folder(path, whole=whole)
     if os.path.isfile(path):
-        return _open_file(path)
+        return _open_file(path, whole)
     if written_as_path or path.suffix.lower() == ".csv":
         raise DataError(f"there is no folder or file {text}", fix=_near(path))
     raise UnknownName(
@@ -89,13 +93,21 @@ def hold_out(dataset: Dataset, fraction: float) -> Dataset:
 
 def without_validation(dataset: Dataset) -> Dataset:
     """A data set of files whose val split, made here by hash, is part of train again."""
-    train, val = dataset.splits["train"], dataset.splits["val"]
-    assert isinstance(train.images, FileImages) and isinstance(val.images, FileImages)  # noqa: S101
-    images = replace(train.images, paths=train.images.paths + val.images.paths)
-    labels = np.concatenate([train.labels, val.labels])
     splits = {name: split for name, split in dataset.splits.items() if name != "val"}
-    splits["train"] = Split(images, labels, train.names + val.names)
-    return replace(dataset, splits=splits)
+    splits["train"] = joined(dataset.splits["train"], dataset.splits["val"])
+    notes = [TESTED_BY_HASH if note == BY_HASH else note for note in dataset.notes]
+    return replace(dataset, splits=splits, notes=tuple(notes))
+
+
+def joined(first: Split, *others: Split) -> Split:
+    """Splits of files of one data set as one."""
+    assert isinstance(first.images, FileImages)  # noqa: S101
+    paths = [path for split in (first, *others) for path in getattr(split.images, "paths", ())]
+    return Split(
+        replace(first.images, paths=tuple(paths)),
+        np.concatenate([split.labels for split in (first, *others)]),
+        tuple(name for split in (first, *others) for name in split.names),
+    )
 
 
 def _known(text: str) -> str | None:
@@ -107,9 +119,9 @@ def _known(text: str) -> str | None:
     return {plain(name): name for name in NAMES}.get(plain(text))
 
 
-def _open_file(path: Path) -> Dataset:
+def _open_file(path: Path, whole: str | None) -> Dataset:
     if path.suffix.lower() == ".csv":
-        return open_table(path)
+        return open_table(path, whole=whole)
     if re.search(r"\.(zip|7z|rar|t?gz|tar|tar\.\w+)$", path.name.lower()):
         raise DataError(f"{path} is an archive", fix="unpack it and give the folder")
     raise DataError(

@@ -63,6 +63,11 @@ def unpack(archive: Path, remote: Remote, folder: str) -> Path:
             f"{archive} has the MD5 {found}, not the official {remote.md5}: damaged or incomplete",
             fix="remove it and type the command again, which downloads it",
         )
+    if not hasattr(tarfile, "data_filter"):
+        raise DataError(
+            f"this Python cannot unpack {archive} safely: it is older than 3.11.4",
+            fix=f"unpack it by hand in {archive.parent}, or use a newer Python",
+        )
     target = archive.parent / folder
     try:
         with (

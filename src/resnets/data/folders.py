@@ -23,12 +23,16 @@ LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 """What operating systems leave in folders, beside names with a leading dot."""
 
 
-def open_folder(root: Path) -> Dataset:
+def open_folder(root: Path, *, whole: str | None = None) -> Dataset:
     """The data set of a folder; nothing is decoded.
 
     Either ``train/CLASS/...`` with optional ``val`` (or ``valid``, ``validation``) and ``test``
     beside it, or ``CLASS/...``, which is split by a hash of the paths. Images may lie at any
     depth below their class. Raises ``DataError`` for a folder that is no such thing.
+
+    Args:
+        whole: to be scored, not trained on: ``CLASS/...`` is this split as a whole, and a folder
+            with ``test`` needs no ``train``.
     """
     root = Path(os.path.abspath(root))
     walk = _Walk(root)
@@ -50,17 +54,30 @@ def open_folder(root: Path) -> Dataset:
     if "train" in parts and (len(parts) > 1 or not others or walk.has_folders(parts["train"])):
         listed = {part: walk.labelled(entry.path, part=part) for part, entry in parts.items()}
         notes = [f"not used, for it lies beside train/: {told(others)}"] if others else []
+    elif parts and not others and whole:
+        listed = {part: walk.labelled(entry.path, part=part) for part, entry in parts.items()}
+        notes = []
     elif parts and not others:
         raise DataError(
             f"{root} has {' and '.join(entry.name for entry in parts.values())} but no train",
             fix=f"put the training images into {root / 'train' / 'CLASS'}",
         )
+    elif whole:
+        listed, notes = {whole: walk.labelled(root, part="train")}, []
     else:  # a class may be called test, or train beside plane and ship
+        walk.refuse_hidden_splits()
         listed = split_by_hash(walk.labelled(root, part="train"))
         names = sorted(entry.name for entry in parts.values())
         notes = [BY_HASH, *(f"{name}/ is taken for a class, not for a split" for name in names)]
     made = BY_HASH in notes
-    return assemble(root, listed, source=root, notes=notes + walk.notes(), split_by_hash=made)
+    return assemble(
+        root,
+        listed,
+        source=root,
+        notes=notes + walk.notes(),
+        split_by_hash=made,
+        to_score=whole is not None,
+    )
 
 
 @dataclass
@@ -115,6 +132,30 @@ class _Walk:
             for label in sorted(found, key=natural_key)
             for path in sorted(found[label])
         ]
+
+    def refuse_hidden_splits(self) -> None:
+        """Raise ``DataError`` where every top folder holds the same folders and no image.
+
+        Those are parts of a data set under other names (``seg_train``, ``seg_test``), not classes.
+        """
+        inside = {}
+        for entry in self.visible(self.root):
+            if self.kind(entry) == "folder":
+                below = self.visible(entry.path)
+                if any(_is_image(one) for one in below):
+                    return
+                inside[entry.name] = {one.name for one in below if self.kind(one) == "folder"}
+        names = list(inside)
+        if (
+            len(names) > 1
+            and inside[names[0]]
+            and len({frozenset(i) for i in inside.values()}) == 1
+        ):
+            raise DataError(
+                f"{told(names)} in {self.root} hold the same folders ({told(inside[names[0]])}) "
+                "and no images: they look like parts of the data, not like classes",
+                fix="rename them train, val and test",
+            )
 
     def _without_classes(self, folder: str | Path, part: str, loose: int) -> None:
         """Raise ``DataError`` for a split without one labelled image, where that is no choice."""

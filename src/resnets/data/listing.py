@@ -13,13 +13,20 @@ import numpy as np
 from resnets.data.sources import SPLITS, Dataset, FileImages, Split
 from resnets.errors import DataError, did_you_mean
 
-NAMED_SPLITS = {name: name for name in SPLITS} | {"valid": "val", "validation": "val"}
+NAMED_SPLITS = {name: name for name in SPLITS} | {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "testing": "test",
+}
 """What people call a split -> what it is called here."""
 
 BY_HASH = (
     "no split is given: of each class 70 % trains, 15 % validates and 15 % tests, "
     "chosen by a hash of the file names"
 )
+
+TESTED_BY_HASH = "no split is given: of each class 15 % tests, chosen by a hash of the file names"
 
 
 class Listed(NamedTuple):
@@ -92,6 +99,7 @@ def assemble(
     source: Path,
     notes: Sequence[str],
     split_by_hash: bool = False,
+    to_score: bool = False,
 ) -> Dataset:
     """The data set of listed files, its classes those of the training split.
 
@@ -99,10 +107,12 @@ def assemble(
         root: what relative paths start from.
         listed: the images of each split.
         source: the folder or table, for messages and the data set's name.
+        to_score: a training split is not needed, and one class is enough.
 
     Raises ``DataError`` for fewer than two classes and for a class that training lacks.
     """
-    classes = tuple(sorted({image.label for image in listed["train"]}, key=natural_key))
+    named = [listed["train"]] if listed.get("train") or not to_score else list(listed.values())
+    classes = tuple(sorted({image.label for part in named for image in part}, key=natural_key))
     position = {name: index for index, name in enumerate(classes)}
     for part, images in listed.items():
         unknown = Counter(image.label for image in images if image.label not in position)
@@ -115,7 +125,7 @@ def assemble(
                 fix=f"{did_you_mean(name, classes)}put images of {name!r} into train, "
                 f"or take them out of {part}",
             )
-    if len(classes) < 2:
+    if len(classes) < (1 if to_score else 2):
         raise DataError(
             f"{source} has {len(classes)} class{'es' * (not classes)} to train on"
             f"{''.join(f', {name!r}' for name in classes)}; a classifier needs two",

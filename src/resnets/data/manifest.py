@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from resnets.data import hold_out, open_dataset, without_validation
+from resnets.data.datasets import joined
+from resnets.data.listing import told
 from resnets.data.sources import ArrayImages, Dataset, LeftOut, Split
 from resnets.errors import DataError
 
@@ -40,8 +42,13 @@ def manifest(
     }
 
 
-def reopen(recorded: dict[str, Any]) -> Dataset:
-    """The data set of a run, in the same parts, without what was left out of it.
+def reopen(recorded: dict[str, Any], data_dir: Path | None = None) -> Dataset:
+    """The data set of a run, each part with the very images it had.
+
+    Images that are gone are told in the notes; those that came since belong to no part.
+
+    Args:
+        data_dir: where a named data set lies now, if not where it did.
 
     Raises ``DataError`` where the data is gone.
     """
@@ -51,10 +58,53 @@ def reopen(recorded: dict[str, Any]) -> Dataset:
             f"the run was trained on {source}, which no name or folder leads back to",
             fix="give the data to score",
         )
-    data_dir = Path(recorded["data_dir"]) if recorded["data_dir"] else None
-    dataset = open_dataset(source, data_dir=data_dir)
-    dataset = leave_out(before_reading(dataset, recorded["validation"]), recorded)
-    return after_reading(dataset, recorded["validation"])
+    dataset = open_dataset(source, data_dir=data_dir or _path(recorded["data_dir"]))
+    if dataset.classes != tuple(recorded["classes"]):
+        raise DataError(
+            f"{source} had the classes {recorded['classes']} and has {list(dataset.classes)}",
+            fix="put the folders back, or give the data to score",
+        )
+    opened = dict(dataset.splits)
+    if dataset.split_by_hash:  # the border between its parts moves with every file
+        opened = {"all": joined(*opened.values())}
+    place = {
+        name: (part, i) for part, split in opened.items() for i, name in enumerate(split.names)
+    }
+    notes = list(recorded["notes"])
+    splits = {}
+    for part, wanted in recorded["splits"].items():
+        found = [place[name] for name in wanted["images"] if name in place]
+        if len(found) < wanted["count"]:
+            notes.append(
+                f"{wanted['count'] - len(found):,} of {wanted['count']:,} images of {part} "
+                "are gone since the run"
+            )
+        if found:
+            (home,) = {opened_part for opened_part, _ in found}
+            splits[part] = opened[home].take(np.array([index for _, index in found]))
+    left_out = tuple(LeftOut(**item) for item in recorded["left_out"])
+    return replace(dataset, splits=splits, left_out=left_out, notes=tuple(notes))
+
+
+def repeated_across(dataset: Dataset) -> list[str]:
+    """A note for each part that holds images which training has too, byte for byte."""
+    train = set(dataset.splits["train"].digests or ())
+    notes = []
+    for part in ("val", "test"):
+        split = dataset.splits.get(part)
+        if split is None or split.digests is None:
+            continue
+        same = [n for n, digest in zip(split.names, split.digests, strict=True) if digest in train]
+        if same:
+            notes.append(
+                f"{len(same):,} of {len(split):,} images of {part} are in train too, byte for "
+                f"byte, which flatters the score: {told(same)}"
+            )
+    return notes
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 def before_reading(dataset: Dataset, validation: float | None) -> Dataset:

@@ -39,7 +39,7 @@ def open_named(name: str, data_dir: Path | None) -> Dataset:
     downloaded into it where it is not there; sample is part of the package, and imagenet is
     never downloaded. Raises ``DataError``.
     """
-    folder = Path(os.path.abspath(data_dir or default_data_dir()))
+    folder = Path(os.path.abspath(os.path.expanduser(data_dir or default_data_dir())))
     if name == "sample":
         return _dataset(name, FASHION, _read_sample())
     if name == "imagenet":

@@ -21,11 +21,12 @@ from resnets.errors import DataError, did_you_mean
 SAVE_AS_UTF8 = "save the table as UTF-8 (in Excel: CSV UTF-8)"
 
 
-def open_table(table: Path) -> Dataset:
+def open_table(table: Path, *, whole: str | None = None) -> Dataset:
     """The data set of a CSV file in UTF-8; nothing is decoded.
 
     Paths are absolute or relative to the table's folder. Without a column ``split`` the images
-    are split by a hash of the paths as written. Raises ``DataError`` with the line number.
+    are split by a hash of the paths as written, or are ``whole`` where they are to be scored.
+    Raises ``DataError`` with the line number.
     """
     table = Path(os.path.abspath(table))
     with _opened(table) as file:
@@ -45,13 +46,15 @@ def open_table(table: Path) -> Dataset:
                 )
             listed[part].append(image)
     _check_files(table, lines)
-    if not listed["train"]:
+    if whole and "split" not in columns:
+        listed = {whole: listed["train"]}
+    if not listed.get("train") and not whole:
         raise DataError(
             f"{table} lists no image{' in the split train' * ('split' in columns)}",
             fix="add lines such as: images/0001.jpg,cat" + ",train" * ("split" in columns),
         )
-    if "split" in columns:
-        return assemble(table.parent, listed, source=table, notes=[])
+    if whole or "split" in columns:
+        return assemble(table.parent, listed, source=table, notes=[], to_score=whole is not None)
     parts = split_by_hash(listed["train"])
     return assemble(table.parent, parts, source=table, notes=[BY_HASH], split_by_hash=True)
 

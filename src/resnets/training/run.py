@@ -18,7 +18,9 @@ from resnets.data.manifest import (
     differences,
     leave_out,
     manifest,
+    repeated_across,
 )
+from resnets.data.named import default_data_dir
 from resnets.data.sources import Dataset
 from resnets.errors import ConfigError, DataError, ModelFileError
 from resnets.evaluation import Scores
@@ -109,6 +111,8 @@ def train(
             dataset = before_reading(dataset, share)
             dataset = _read(dataset, progress, seconds=0.05 * asked.get("budget", 0) or 60)
             dataset = after_reading(dataset, share)
+            notes = (*dataset.notes, *repeated_across(dataset))
+            dataset = dataclasses.replace(dataset, notes=notes)
             stored, reasons = resolve(asked, dataset)
             for sentence in (*dataset.notes, *reasons):
                 progress.line(sentence)
@@ -116,7 +120,7 @@ def train(
             session.prepare()  # what cannot work is found before a file is written or moved
             if folder.begun:
                 progress.line(f"the old run is kept as {folder.set_aside()}")
-            directory = Path(data_dir).absolute() if data_dir else None
+            directory = Path(data_dir or default_data_dir()).expanduser().absolute()
             written = manifest(dataset, validation=share, data_dir=directory, asked=asked)
             folder.write_setup(stored, written)
         tell_left_out(dataset, progress)
