@@ -10,8 +10,8 @@ import pytest
 import resnets
 
 LAYERS = [
-    ["errors", "machine"],
-    ["config", "metrics", "console"],
+    ["errors"],
+    ["config", "metrics", "console", "machine"],
     ["decoding"],
     ["data", "models"],  # neither knows the other
     ["cost", "checkpoint"],

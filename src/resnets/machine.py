@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from resnets.errors import ConfigError
+
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """Where a Linux container says how much processor time it may use."""
 
@@ -26,9 +28,27 @@ def default_threads() -> int:
     return int(asked) if asked.isdigit() and int(asked) else available_cores()
 
 
+def usable_device(name: str) -> str:
+    """The device of that name, or the fastest for ``auto``. Raises ``ConfigError``."""
+    import torch  # here: `resnets --help` must not wait for torch
+
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available.append("cuda")
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if name == "auto":
+        return available[-1]
+    if name not in available:
+        raise ConfigError(
+            f"device {name!r} is not available here", fix=f"use --device {' or '.join(available)}"
+        )
+    return name
+
+
 def bf16_gains(device: str) -> bool:
     """Whether training in bf16 is faster: the processor or GPU multiplies bf16 by itself."""
-    import torch  # here: `resnets --help` must not wait for torch
+    import torch
 
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

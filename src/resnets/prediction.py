@@ -32,6 +32,7 @@ from resnets.evaluation import (
     reason,
     stream_probabilities,
 )
+from resnets.machine import usable_device
 from resnets.metrics import Floats
 from resnets.models import create_model
 
@@ -240,7 +241,11 @@ class Classifier:
 def load(
     path: str | Path, *, device: str = "cpu", precision: Literal["fp32", "bf16"] = "fp32"
 ) -> Classifier:
-    """Open a sealed model or the run folder around one. Raises ``ModelFileError``."""
+    """Open a sealed model or the run folder around one.
+
+    Raises ``ModelFileError``, and ``ConfigError`` for a device that is not there.
+    """
+    device = usable_device(device)
     sealed = read_sealed(path)
     weights = dict(sealed.weights)
     mean_image = weights.pop(MEAN_IMAGE, None)

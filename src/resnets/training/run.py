@@ -100,33 +100,55 @@ def train(
             if _finished(folder, stored):
                 progress.line(f"{folder.path} is finished; --fresh trains again")
                 return Run(folder.path)
-            dataset = _read_again(folder, stored, dataset, progress)
-            progress.line(f"continuing {folder.path}; settings as in its config.toml")
-            session = Session(folder, stored, dataset, progress, started)
-            session.prepare()
-            if stored != folder.read_config():
-                folder.write_config(stored)
+            session = _continued(folder, stored, dataset, progress, started)
         else:
-            share = _validation_share(asked)
-            dataset = before_reading(dataset, share)
-            dataset = _read(dataset, progress, seconds=0.05 * asked.get("budget", 0) or 60)
-            dataset = after_reading(dataset, share)
-            notes = (*dataset.notes, *repeated_across(dataset))
-            dataset = dataclasses.replace(dataset, notes=notes)
-            stored, reasons = resolve(asked, dataset)
-            for sentence in (*dataset.notes, *reasons):
-                progress.line(sentence)
-            session = Session(folder, stored, dataset, progress, started)
-            session.prepare()  # what cannot work is found before a file is written or moved
-            if folder.begun:
-                progress.line(f"the old run is kept as {folder.set_aside()}")
-            directory = Path(data_dir or default_data_dir()).expanduser().absolute()
-            written = manifest(dataset, validation=share, data_dir=directory, asked=asked)
-            folder.write_setup(stored, written)
-        tell_left_out(dataset, progress)
+            session = _set_up(folder, asked, dataset, data_dir, progress, started)
         again = "the same command without --fresh" if fresh else "the same command"
         session.run(again=again)
         return Run(folder.path)
+
+
+def _set_up(
+    folder: RunFolder,
+    asked: dict[str, Any],
+    dataset: Dataset,
+    data_dir: str | Path | None,
+    progress: Progress,
+    started: float,
+) -> Session:
+    """Read the data, settle the settings, and write both down; an old run is set aside."""
+    share = _validation_share(asked)
+    dataset = before_reading(dataset, share)
+    dataset = _read(dataset, progress, seconds=0.05 * asked.get("budget", 0) or 60)
+    dataset = after_reading(dataset, share)
+    notes = (*dataset.notes, *repeated_across(dataset))
+    dataset = dataclasses.replace(dataset, notes=notes)
+    config, reasons = resolve(asked, dataset)
+    for sentence in (*notes, *reasons):
+        progress.line(sentence)
+    tell_left_out(dataset, progress)
+    session = Session(folder, config, dataset, progress, started)
+    session.prepare()  # what cannot work is found before a file is written or moved
+    if folder.begun:
+        progress.line(f"the old run is kept as {folder.set_aside()}")
+    directory = Path(data_dir or default_data_dir()).expanduser().absolute()
+    written = manifest(dataset, validation=share, data_dir=directory, asked=asked)
+    folder.write_setup(config, written)
+    return session
+
+
+def _continued(
+    folder: RunFolder, stored: TrainConfig, dataset: Dataset, progress: Progress, started: float
+) -> Session:
+    """Read the data again, hold it to what it was, and take over the saved state."""
+    dataset = _read_again(folder, dataset, progress)
+    progress.line(f"continuing {folder.path}; settings as in its config.toml")
+    tell_left_out(dataset, progress)
+    session = Session(folder, stored, dataset, progress, started)
+    session.prepare()
+    if stored != folder.read_config():
+        folder.write_config(stored)
+    return session
 
 
 def tell_left_out(dataset: Dataset, progress: Progress, most: int = 10) -> None:
@@ -196,9 +218,7 @@ def _finished(folder: RunFolder, stored: TrainConfig) -> bool:
     return record["finished"] and record["epochs"] == stored.epochs
 
 
-def _read_again(
-    folder: RunFolder, stored: TrainConfig, dataset: Dataset, progress: Progress
-) -> Dataset:
+def _read_again(folder: RunFolder, dataset: Dataset, progress: Progress) -> Dataset:
     """The data of a run that goes on: the same files, by their hashes. Raises ``DataError``."""
     recorded = folder.read_manifest()
     share = recorded["validation"]

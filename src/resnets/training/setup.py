@@ -17,7 +17,7 @@ from resnets.data.sources import ArrayImages, Dataset, FileImages, Split
 from resnets.data.transforms import to_pixels
 from resnets.decoding import read_header
 from resnets.errors import ConfigError, DataError
-from resnets.machine import available_cores, bf16_gains, default_threads
+from resnets.machine import available_cores, bf16_gains, default_threads, usable_device
 from resnets.models.specs import spec_of
 from resnets.training.recipes import recipe
 
@@ -93,7 +93,7 @@ def without_effect(asked: dict[str, Any], config: TrainConfig, dataset: Dataset)
 
 def _with_machine(config: TrainConfig, asked: dict[str, Any], reasons: list[str]) -> TrainConfig:
     """Device, precision, threads and workers, from the machine."""
-    device = _device(config.device)
+    device = usable_device(config.device)
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if bf16_gains(device) else "fp32"
@@ -203,21 +203,6 @@ def is_grey(split: Split) -> bool:
 def _recipe_name(name: str, side: int) -> str:
     if name in ("auto", "default"):
         return "default-small" if side <= SMALL_SIDE else "default-large"
-    return name
-
-
-def _device(name: str) -> str:
-    available = ["cpu"]
-    if torch.cuda.is_available():
-        available.append("cuda")
-    if torch.backends.mps.is_available():
-        available.append("mps")
-    if name == "auto":
-        return available[-1]
-    if name not in available:
-        raise ConfigError(
-            f"device {name!r} is not available here", fix=f"use --device {' or '.join(available)}"
-        )
     return name
 
 
