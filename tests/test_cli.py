@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -140,6 +142,16 @@ def test_version_adds_torch_threads_and_bf16():
     told = run("--version").stdout
     assert resnets.__version__ in told and "torch" in told
     assert "threads" in told and "bf16" in told
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8")
+def test_a_name_that_no_terminal_can_show_ends_no_output(trained):
+    root, _ = trained
+    odd = os.path.join(os.fsencode(root), b"caf\xe9.png")
+    shutil.copy(root / "photos" / "dark" / "0.png", odd)
+    for form in ("--csv", "--json"):
+        done = run("predict", "runs/photos", os.fsdecode(odd), form, cwd=root)
+        assert done.returncode == 0 and "dark" in done.stdout, done.stderr
 
 
 def test_a_labelled_folder_that_is_not_the_runs_own_is_scored_as_a_whole(trained):

@@ -168,7 +168,7 @@ def test_a_run_that_patience_ended_can_be_extended(tmp_path):
     ]
     assert steps[0] < steps[1]
     extended = read_sealed(tmp_path / "run").card["training"]["extended"]
-    assert extended == [[steps[0], round(30 * 43 / 8)]]
+    assert extended == [[steps[0], round(30 * 44 / 8)]]
 
 
 @pytest.mark.parametrize(("validation", "held_out"), [(None, 6), (0.0, 0), (0.5, 16)])
