@@ -239,6 +239,14 @@ def test_settings_that_change_nothing_are_told(tmp_path, capsys):
     assert "patience has no effect: nothing validates" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_validation_is_told_to_have_no_effect_only_beside_a_val_split(tmp_path, capsys, own):
+    val = pictures(10, 16, 1) if own else None
+    data = from_arrays(pictures(20, 16), val=val, classes=("left", "right"))
+    train(data, out=tmp_path / "run", epochs=1, validation=0.3, threads=1)
+    assert ("validation has no effect" in capsys.readouterr().err) == own
+
+
 def test_a_network_that_takes_few_sizes_gets_one_and_refuses_others(tmp_path):
     with pytest.raises(ConfigError, match="--image-size 96"):
         fit(dataset(), out=tmp_path / "run", model="tutorial_resnet18_96", image_size=32)

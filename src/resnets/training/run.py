@@ -119,6 +119,8 @@ def _set_up(
     """Read the data, settle the settings, and write both down; an old run is set aside."""
     share = _validation_share(asked)
     dataset = before_reading(dataset, share)
+    if "val" in dataset.splits and asked.get("validation") is not None:
+        progress.line("validation has no effect: the data brings its own val split")
     dataset = _read(dataset, progress, seconds=0.05 * asked.get("budget", 0) or 60)
     dataset = after_reading(dataset, share)
     notes = (*dataset.notes, *repeated_across(dataset))

@@ -77,9 +77,6 @@ def without_effect(asked: dict[str, Any], config: TrainConfig, dataset: Dataset)
     """A sentence for each setting that was asked for and changes nothing."""
     missing = {
         "patience": "val" not in dataset.splits and "nothing validates",
-        "validation": "val" in dataset.splits
-        and not dataset.split_by_hash
-        and "the data brings its own val split",
         "lr_drops": config.schedule != "steps" and f"the schedule is {config.schedule}",
         "crop_scale": config.crop != "resized" and f"the crop is {config.crop}",
         "nesterov": config.momentum == 0 and "there is no momentum",
