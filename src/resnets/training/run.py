@@ -130,7 +130,7 @@ def _set_up(
         progress.line(sentence)
     tell_left_out(dataset, progress)
     session = Session(folder, config, dataset, progress, started)
-    session.prepare()  # what cannot work is found before a file is written or moved
+    session.prepare(continued=False)  # what cannot work is found before a file is written or moved
     if folder.begun:
         progress.line(f"the old run is kept as {folder.set_aside()}")
     directory = Path(data_dir or default_data_dir()).expanduser().absolute()
@@ -147,7 +147,7 @@ def _continued(
     progress.line(f"continuing {folder.path}; settings as in its config.toml")
     tell_left_out(dataset, progress)
     session = Session(folder, stored, dataset, progress, started)
-    session.prepare()
+    session.prepare(continued=True)
     if stored != folder.read_config():
         folder.write_config(stored)
     return session

@@ -57,8 +57,11 @@ class Session:
         self._validated: int | None = None
         self._extended: list[list[int]] = []
 
-    def prepare(self) -> None:
-        """Build everything and take over a saved state; nothing is written yet.
+    def prepare(self, *, continued: bool) -> None:
+        """Build everything; nothing is written yet.
+
+        Args:
+            continued: take over the state that the folder holds.
 
         Raises ``ConfigError`` for what cannot work, ``ModelFileError`` for a damaged state.
         """
@@ -73,7 +76,8 @@ class Session:
         self.state = self._state()
         self.validation = self.dataset.splits.get("val")
         self._interval_began = time.monotonic()
-        self._restore()
+        if continued:
+            self._restore()
         self.budget = self._budget()
 
     def run(self, *, again: str = "the same command") -> None:
@@ -230,7 +234,7 @@ class Session:
         validating, scoring = self.scorer.seconds_per_image()
         closing = scoring * len(splits.get("test", splits.get("val", ()))) + CLOSING
         left = self.started + seconds - time.monotonic()
-        if closing > left / 2:
+        if self.state.step == 0 and closing > left / 2:
             raise ConfigError(
                 f"reading the data and scoring it at the end take {seconds - left + closing:.0f} s "
                 f"of a budget of {seconds:g} s",
