@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,11 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def fetch(remote: Remote, folder: Path, *, data_set: str) -> Path:
+def fetch(remote: Remote, folder: Path, *, data_set: str, beside: Sequence[Remote] = ()) -> Path:
     """Download a file into ``folder``, with a progress bar; it appears there whole or not at all.
+
+    Args:
+        beside: the other files of the data set, for whoever has to fetch them by hand.
 
     Raises ``DataError`` that says both ways to get the data: by network and by hand.
     """
@@ -49,10 +53,11 @@ def fetch(remote: Remote, folder: Path, *, data_set: str) -> Path:
                     return (Path(part) / remote.name).replace(folder / remote.name)
     except OSError as cause:
         raise _unwritable(folder, cause) from cause
+    names = ", ".join(dict.fromkeys(each.name for each in (remote, *beside)))
     raise DataError(
         f"{data_set} is not in {folder} and could not be downloaded: {'; '.join(reasons)}",
-        fix=f"connect to the network and type the command again, or put {remote.name} "
-        f"from {remote.urls[0]} into {folder}",
+        fix=f"connect to the network and type the command again, or put {names} "
+        f"from {remote.urls[0].rpartition('/')[0]} into {folder}",
     )
 
 

@@ -116,7 +116,9 @@ def _read_idx_file(name: str, record: IdxSet, remote: Remote, md5: str, folder: 
         for file in (remote.name.removesuffix(".gz"), remote.name)
     ]
     path = next((path for path in places if path.is_file()), None)
-    path = path or fetch(remote, home, data_set=name)
+    if path is None:
+        every = [each for remotes in record.files.values() for each in remotes]
+        path = fetch(remote, home, data_set=name, beside=every)
     data = read_bytes(path)
     array = parse_idx(data, path)
     if (found := hashlib.md5(data, usedforsecurity=False).hexdigest()) != md5:
