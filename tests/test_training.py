@@ -349,6 +349,7 @@ def command(*arguments):
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        start_new_session=True,  # a process group, as a shell makes one
     )
 
 
@@ -372,7 +373,7 @@ def test_interrupted_twice_and_continued_is_bit_identical(tmp_path, odd):
             (cut / "metrics.csv").exists() and len(rows_of(cut)) >= wanted
         ):
             time.sleep(0.02)
-        process.send_signal(signal_sent)
+        os.killpg(process.pid, signal_sent)  # as Ctrl-C and service managers do: workers too
         began = time.monotonic()
         text, _ = process.communicate(timeout=60)
         assert process.returncode == code, text
