@@ -81,13 +81,14 @@ class Order:
         samples = np.empty_like(positions)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            samples[here] = _epoch_order(self.seed, int(epoch), self.balance, self._key())[
+            samples[here] = _epoch_order(self.seed, int(epoch), self.balance, self._key)[
                 places[here]
             ]
         return Window(samples, epochs, samples if self.balance == "none" else places)
 
+    @functools.cached_property
     def _key(self) -> bytes:
-        return self.labels.tobytes()
+        return self.labels.tobytes()  # once: it is megabytes, and every step asks for it
 
 
 @functools.lru_cache(maxsize=3)  # a batch touches two epochs at most; a small set touches more

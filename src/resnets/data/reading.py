@@ -19,6 +19,8 @@ from resnets.machine import available_cores
 
 TOO_MANY = 0.2
 """The share of unreadable files beyond which the data set as a whole is refused."""
+MEMORY = 2 * 2**30
+"""Images that take no more bytes than this stay in memory."""
 CHUNK = 64
 """Files a thread takes at a time: one by one, handing them out would cost as much as reading."""
 
@@ -51,7 +53,7 @@ def read_images(
     *,
     seconds: float = 60,
     progress: Callable[[int, int], None] | None = None,
-    memory: int = 2 * 2**30,
+    memory: int = MEMORY,
 ) -> Dataset:
     """The data set with digests, without files that cannot be read, in memory where it fits.
 

@@ -21,6 +21,7 @@ from resnets.data.manifest import (
     repeated_across,
 )
 from resnets.data.named import default_data_dir
+from resnets.data.reading import MEMORY
 from resnets.data.sources import Dataset
 from resnets.errors import ConfigError, DataError, ModelFileError
 from resnets.evaluation import Scores
@@ -29,7 +30,7 @@ from resnets.prediction import Classifier, load
 from resnets.training.recipes import recipe
 from resnets.training.runfolder import RunFolder
 from resnets.training.session import Session
-from resnets.training.setup import resolve
+from resnets.training.setup import LENGTHS, resolve
 
 Data = str | Path | Dataset | tuple[Any, Any] | Any
 """What ``train`` takes as data; the last is a torch data set."""
@@ -181,9 +182,8 @@ def _asked(config: str | Path | None, settings: dict[str, Any]) -> dict[str, Any
     named = {name: value for name, value in settings.items() if value is not None}
     if isinstance(named.get("budget"), str):
         named["budget"] = parse_duration(named["budget"])
-    lengths = {"epochs", "budget", "steps"}
-    if lengths & named.keys():
-        asked = {name: value for name, value in asked.items() if name not in lengths}
+    if any(name in named for name in LENGTHS):
+        asked = {name: value for name, value in asked.items() if name not in LENGTHS}
     asked |= named
     if asked.get("recipe", "auto") not in ("auto", "default"):
         recipe(asked["recipe"])
@@ -226,7 +226,7 @@ def _read_again(folder: RunFolder, dataset: Dataset, progress: Progress) -> Data
     share = recorded["validation"]
     dataset = leave_out(before_reading(dataset, share), recorded)
     known = dataset.notes  # what the first reading found out need not be found out again
-    memory = 2 * 2**30 if recorded["in_memory"] else 0
+    memory = MEMORY if recorded["in_memory"] else 0
     dataset = _read(dataset, progress, seconds=0, memory=memory)
     dataset = dataclasses.replace(after_reading(dataset, share), notes=known)
     now = manifest(dataset, validation=share, data_dir=None, asked={})
@@ -238,9 +238,7 @@ def _read_again(folder: RunFolder, dataset: Dataset, progress: Progress) -> Data
     return dataset
 
 
-def _read(
-    dataset: Dataset, progress: Progress, *, seconds: float, memory: int = 2 * 2**30
-) -> Dataset:
+def _read(dataset: Dataset, progress: Progress, *, seconds: float, memory: int = MEMORY) -> Dataset:
     """Every image read once, and checked by decoding for ``seconds``."""
     progress.begin("reading images", sum(len(split) for split in dataset.splits.values()))
     done = 0
