@@ -4,8 +4,11 @@ Tests that need data which is not part of the repository ask for it by a fixture
 skipped with the reason where it is missing; the end of the run says how to get it.
 """
 
+import atexit
 import os
 import random
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +32,12 @@ REMEDIES = {
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 for variable in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS"):  # typer would colour a pipe
     os.environ.pop(variable, None)
+
+# What the package keeps in the user's cache is kept for one test run, by all its processes.
+if "RESNETS_TEST_CACHE" not in os.environ:
+    os.environ["RESNETS_TEST_CACHE"] = tempfile.mkdtemp(prefix="resnets-cache-")
+    atexit.register(shutil.rmtree, os.environ["RESNETS_TEST_CACHE"], ignore_errors=True)
+os.environ["XDG_CACHE_HOME"] = os.environ["RESNETS_TEST_CACHE"]
 
 # Examples are the same every time, and a busy machine is no failure.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)

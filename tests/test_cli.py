@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import resnets
-from resnets.cli import parse_settings
+from resnets.cli.training import parse_settings
 from resnets.errors import ConfigError
 
 

@@ -18,9 +18,9 @@ from resnets.console import (
     show_scores,
     warn,
 )
+from resnets.cost import ModelRow
 from resnets.data.sources import LeftOut
 from resnets.evaluation import Scores, score
-from resnets.models import model_rows
 from resnets.prediction import FilePrediction, Prediction
 
 NASTY = [
@@ -237,11 +237,25 @@ with Progress() as progress:
 
 
 def test_models_are_listed_as_a_table_or_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    show_models(model_rows("resnet20"))
-    assert "269,722" in capsys.readouterr().out  # counted in arXiv:1512.03385's Table 6 as 0.27 M
-    show_models(model_rows("resnet20"), as_json=True)
-    (row,) = json.loads(capsys.readouterr().out)
-    assert row["parameters"] == 269_722
+    row = ModelRow(
+        name="resnet20",
+        family="CIFAR ResNet",
+        source="arXiv:1512.03385, Section 4.2",
+        note="",
+        parameters=269_722,
+        multiply_adds=40_551_040,
+        input_size=(3, 32, 32),
+        sides=(1, None),
+        weights=["one", "two"],
+    )
+    show_models([row], convention="multiply-adds are counted so")
+    shown = capsys.readouterr().out
+    for cell in ("resnet20", "269,722", "40,551,040", "3x32x32", "Section 4.2", "one, two"):
+        assert cell in shown
+    assert "counted so" in shown
+    show_models([row], as_json=True)
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["parameters"] == 269_722 and told["weights"] == ["one", "two"]
 
 
 def test_showing_predictions_needs_no_torch() -> None:

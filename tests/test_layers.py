@@ -16,8 +16,8 @@ LAYERS = [
     ["data", "models"],  # neither knows the other
     ["cost", "checkpoint"],
     ["engines"],
-    ["evaluation", "verification", "explanation"],
-    ["prediction"],
+    ["evaluation", "verification", "explanation", "description"],
+    ["prediction", "diagram"],
     ["report", "exporting", "importing", "benchmarking"],
     ["training", "serving"],
     ["experiments"],

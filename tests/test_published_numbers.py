@@ -1,31 +1,66 @@
 """The networks we build are the networks the papers describe."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from resnets.models import ResNet, create_model, model_rows
-from resnets.models.blocks import BasicBlock, Bottleneck
+from resnets.models import Network, create_model, list_models
+from resnets.models.resnet import make_block
+from resnets.models.specs.residual import RESIDUAL
 
-# Exact sizes. ImageNet: torchvision's models of these names. CIFAR: the sum over the layers of
-# arXiv:1512.03385, Section 4.2. The tutorial's: the network built as its text prints it.
+# Exact sizes. ImageNet: torchvision's and timm's models of these names. CIFAR: the sums over the
+# layers of arXiv:1512.03385, Section 4.2 and arXiv:1603.05027, Appendix; what the papers of Wide
+# ResNet and ResNeXt print, to the last unit by their code. Keras V2: Keras's models.
 EXACT = {
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
+    "resnet50_v1": 25_557_032,
+    "resnet101_v1": 44_549_160,
+    "resnet152_v1": 60_192_808,
+    "resnet18_option_a": 11_515_688,
+    "resnet18_option_c": 12_043_816,
+    "resnet34_option_a": 21_623_848,
+    "resnet34_option_c": 22_716_840,
     "resnet20": 269_722,
     "resnet32": 464_154,
     "resnet44": 658_586,
     "resnet56": 853_018,
     "resnet110": 1_727_962,
     "resnet1202": 19_421_274,
+    "resnet20_option_b": 272_474,
+    "resnet32_option_b": 466_906,
+    "resnet44_option_b": 661_338,
+    "resnet56_option_b": 855_770,
+    "resnet110_option_b": 1_730_714,
+    "resnet1202_option_b": 19_424_026,
+    "plain20": 269_722,
+    "plain32": 464_154,
+    "plain44": 658_586,
+    "plain56": 853_018,
+    "plain110": 1_727_962,
+    "plain18": 11_515_688,
+    "plain34": 21_623_848,
+    "preact_resnet164": 1_703_258,
+    "preact_resnet1001": 10_327_706,
+    "resnext50_32x4d": 25_028_904,
+    "resnext101_32x8d": 88_791_336,
+    "resnext101_64x4d": 83_455_272,
+    "resnext29_8x64d": 34_426_698,
+    "wide_resnet28_10": 36_479_194,
+    "wide_resnet40_4": 8_949_210,
+    "wide_resnet16_8": 10_961_370,
+    "wide_resnet50_2": 68_883_240,
+    "wide_resnet101_2": 126_886_696,
     "tutorial_resnet18_96": 11_180_810,
+    "tutorial_resnet34_32": 57_915_466,
 }
+HELD_ELSEWHERE = ("resnet*c", "resnet*d", "se_resnet*", "preact_resnet*", "keras_resnet*")
+"""Parameter for parameter, to timm's and Keras's models: test_timm_parity, test_keras_parity."""
 
 # arXiv:1512.03385, Table 6: millions of parameters, as printed.
 TABLE_6 = {
@@ -50,9 +85,13 @@ IMAGENET_LAYERS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 
 IMAGENET_LAYERS |= {"resnet152": 152, "tutorial_resnet18_96": 18}
 
 
-def on_meta(name: str) -> ResNet:
+def on_meta(name: str) -> Network:
     with torch.device("meta"):  # shapes without memory: resnet152 costs nothing
         return create_model(name)
+
+
+def size(name: str) -> int:
+    return sum(parameter.numel() for parameter in on_meta(name).parameters())
 
 
 def weighted_layers(network: nn.Module) -> int:
@@ -63,15 +102,34 @@ def weighted_layers(network: nn.Module) -> int:
     )
 
 
-def test_every_model_has_its_exact_size() -> None:
-    assert {row.name: row.parameters for row in model_rows()} == EXACT
+@pytest.mark.parametrize(("name", "parameters"), EXACT.items())
+def test_networks_have_their_exact_size(name: str, parameters: int) -> None:
+    assert size(name) == parameters
+
+
+def test_every_residual_network_is_held_to_a_size() -> None:
+    held = set(EXACT) | {name for pattern in HELD_ELSEWHERE for name in list_models(pattern)}
+    assert set(RESIDUAL) <= held
+
+
+def test_preact_resnet110_has_the_sum_of_its_layers() -> None:
+    """arXiv:1603.05027: 54 units of two 3x3, each norm before its convolution."""
+    total = 3 * 9 * 16 + 2 * 16  # the stem, with the first unit's first norm
+    before = 16
+    for width in (16, 32, 64):
+        total += before * width * (before != width)  # the projection
+        for unit in range(18):
+            inside = before if unit == 0 else width
+            total += 9 * inside * width + 9 * width * width
+            total += 2 * inside * (unit > 0 or before != width) + 2 * width
+        before = width
+    assert size("preact_resnet110") == total + 2 * 64 + 64 * 10 + 10
 
 
 @pytest.mark.parametrize(("name", "printed"), TABLE_6.items())
 def test_cifar_sizes_match_the_papers_digits(name: str, printed: str) -> None:
     decimals = len(printed.partition(".")[2])
-    (row,) = model_rows(name)
-    assert f"{row.parameters / 1e6:.{decimals}f}" == printed
+    assert f"{size(name) / 1e6:.{decimals}f}" == printed
 
 
 @pytest.mark.parametrize(
@@ -97,7 +155,9 @@ def test_imagenet_networks_are_as_deep_as_their_names_say(name: str, layers: int
 def test_imagenet_maps_have_the_papers_sizes(name: str, rows: list[tuple[int, int]]) -> None:
     network = on_meta(name)
     seen: list[torch.Size] = []
-    network.bn1.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1:]))
+    network.get_submodule("bn1").register_forward_hook(
+        lambda module, inputs, output: seen.append(output.shape[1:])
+    )
     maps = network.features(torch.empty(1, 3, 224, 224, device="meta"))
     seen += [maps[f"layer{stage}"].shape[1:] for stage in (1, 2, 3, 4)]
     assert seen == [(channels, side, side) for channels, side in rows]
@@ -131,12 +191,10 @@ def test_the_tutorials_maps_have_the_sizes_its_padding_gives() -> None:  # (96 -
 
 
 def test_a_bottleneck_is_17_times_lighter_than_a_basic_block_at_256_channels() -> None:
-    same: dict[str, Any] = {"stride": 1, "downsample": nn.Identity()}
-
-    def weights(block: nn.Module) -> int:
+    def weights(name: str, width: int) -> int:
+        block = make_block(RESIDUAL[name], 256, width, stride=1)
         return sum(math.prod(p.shape) for p in block.parameters() if p.dim() == 4)
 
-    light = weights(Bottleneck(256, 64, stride_on="conv2", **same))
-    heavy = weights(BasicBlock(256, 256, stride_on="conv1", **same))
+    light, heavy = weights("resnet50", 64), weights("resnet34", 256)
     assert light == 256 * 64 + 9 * 64 * 64 + 64 * 256 == 69_632
     assert heavy == 2 * 9 * 256 * 256 == 1_179_648

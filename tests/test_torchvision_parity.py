@@ -1,16 +1,22 @@
 """Our ImageNet networks are torchvision's: same names, same numbers, same first weights."""
 
 import copy
+import functools
+import itertools
 from collections.abc import Callable
 
 import pytest
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
-from resnets.models import ResNet, create_model
+from parity import assert_same_numbers, randomise
+from resnets.models import Network, create_model
 
 NAMES = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+NAMES += ["resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"]
+NAMES += ["wide_resnet50_2", "wide_resnet101_2"]
+QUICK = ("resnet18", "resnet34", "resnet50", "resnet101", "resnext50_32x4d", "wide_resnet50_2")
 
 
 def reference(name: str) -> nn.Module:
@@ -18,27 +24,7 @@ def reference(name: str) -> nn.Module:
     return build()
 
 
-@torch.no_grad()
-def randomise(network: nn.Module) -> None:
-    """Draw every parameter and every batch-norm statistic, so that none can hide behind 0 or 1."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
-            module.weight.normal_(0, (2 / fan_out) ** 0.5)
-        elif isinstance(module, nn.Linear):
-            module.weight.normal_(0, 0.05)
-            module.bias.normal_()
-        elif isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None and module.running_var is not None
-            assert module.num_batches_tracked is not None
-            module.weight.uniform_(-1.5, 1.5)
-            module.bias.normal_(0, 0.5)
-            module.running_mean.normal_(0, 0.5)
-            module.running_var.uniform_(0.5, 2)
-            module.num_batches_tracked.zero_()
-
-
-def twins(name: str) -> tuple[ResNet, nn.Module]:
+def twins(name: str) -> tuple[Network, nn.Module]:
     """Ours and torchvision's in float64, holding the same random state."""
     with torch.device("meta"):  # nothing is drawn twice
         ours, theirs = create_model(name), reference(name).double()
@@ -46,13 +32,6 @@ def twins(name: str) -> tuple[ResNet, nn.Module]:
     randomise(theirs)
     ours.load_state_dict(copy.deepcopy(theirs.state_dict()), assign=True)
     return ours, theirs
-
-
-def assert_close(ours: Tensor, theirs: Tensor, what: str) -> None:
-    """Equal to 1e-9 of the reference's largest absolute value."""
-    largest = theirs.abs().max()
-    assert torch.isfinite(largest) and largest > 0, what
-    assert (ours - theirs).abs().max() <= 1e-9 * largest, what
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,30 +44,31 @@ def test_parameters_have_torchvisions_names_order_and_shapes(name: str) -> None:
     assert names == [key for key, _ in theirs.named_children()]
 
 
-@pytest.mark.parametrize("name", [*NAMES[:4], pytest.param("resnet152", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES],
+)
 def test_outputs_gradients_and_statistics_are_torchvisions(name: str) -> None:
-    ours, theirs = twins(name)
-    images = torch.randn(2, 3, 33, 46, dtype=torch.float64)  # sides that must be rounded up
-    pull = torch.randn(2, 1000, dtype=torch.float64)
+    assert_same_numbers(*twins(name))
 
-    def answer(network: nn.Module, training: bool) -> dict[str, Tensor]:
-        network.train(training).zero_grad()
-        pixels = nn.Parameter(images)
-        logits = network(pixels)
-        (logits * pull).sum().backward()
-        named = [("pixels", pixels), *network.named_parameters()]
-        gradients = {f"gradient of {key}": p.grad for key, p in named if p.grad is not None}
-        assert len(gradients) == len(named)
-        return {"logits": logits.detach()} | gradients | dict(network.named_buffers())
 
-    for training in (False, True):
-        found, expected = answer(ours, training), answer(theirs, training)
-        assert found.keys() == expected.keys()
-        for key in expected:
-            if key.endswith("num_batches_tracked"):
-                assert found[key] == expected[key] == training
-            else:
-                assert_close(found[key], expected[key], key)
+@pytest.mark.parametrize("dilate", list(itertools.product((False, True), repeat=3)))
+def test_dilated_forms_are_torchvisions(dilate: tuple[bool, bool, bool]) -> None:
+    theirs = torchvision.models.resnet50(replace_stride_with_dilation=list(dilate)).double()
+    randomise(theirs)
+    ours = create_model("resnet50", replace_stride_with_dilation=dilate).double()
+    ours.load_state_dict(theirs.state_dict())
+    assert_same_numbers(ours, theirs)
+
+
+def test_torchvisions_own_options_give_its_numbers() -> None:
+    norm = functools.partial(nn.GroupNorm, 32)
+    theirs = torchvision.models.resnet50(groups=4, width_per_group=32, norm_layer=norm).double()
+    randomise(theirs)
+    for choice in ("group", norm):
+        ours = create_model("resnet50", groups=4, width_per_group=32, norm_layer=choice).double()
+        ours.load_state_dict(theirs.state_dict())
+        assert_same_numbers(ours, theirs.double())
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

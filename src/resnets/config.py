@@ -86,6 +86,15 @@ class TrainConfig:
     data: str = ""
     """A folder, a CSV file or a data set's name."""
     model: str = "auto"
+    """A network's name, perhaps with options, as in ``resnet50:shortcut=C``."""
+    start_from: str = ""
+    """First weights: a run or sealed model, a weight file, a network's name, or what
+    ``resnets.models.weights`` reads. Empty: drawn from the seed."""
+    freeze: str = ""
+    """The point of the network up to which weights stay as they are; all: everything but the
+    head. Empty: all weights are trained."""
+    cache_features: bool = True
+    """freeze="all": whether what reaches the head is computed once for each image."""
     epochs: int | None = None
     """Passes over the training data; ``None`` with a budget, else the recipe's."""
     budget: float | None = None
@@ -117,7 +126,11 @@ class TrainConfig:
     """Per channel, in [0, 1]; ``None``: measured on the training images."""
     std: tuple[float, ...] | None = None
     mean_image: bool = False
-    """Subtract the per-pixel mean of the training images."""
+    """Subtract the per-pixel mean of the training images, or that of ``start_from``."""
+    interpolation: Interpolation = "bilinear"
+    crop_pct: float = 1.0
+    crop_mode: CropMode = "center"
+    """This and the two before are those of ``Preprocess``; ``start_from`` brings its own."""
     crop: Crop = "none"
     """pad4: pad by an eighth of the side (4 of 32), random crop. resized: random area and shape."""
     crop_scale: float = 0.35
@@ -217,31 +230,36 @@ def check_keys(cls: type, values: dict[str, Any], *, where: str) -> None:
 def check_choices(config: Any) -> None:
     """Hold every field of a frozen config to its annotation: choices, numbers, switches."""
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        choices = get_args(field.type)
-        if choices and all(isinstance(choice, str) for choice in choices):
-            if value not in choices:
-                raise ConfigError(
-                    f"{field.name}={value!r} is not one of {', '.join(choices)}",
-                    fix=f"{did_you_mean(str(value), choices)}set {field.name} to one of them",
-                )
-            continue
-        accepted = tuple(choices) if choices and type(None) in choices else (field.type,)
-        if not any(_fits(value, kind) for kind in accepted):
+        check_field(field.name, getattr(config, field.name), field.type)
+
+
+def check_field(name: str, value: Any, kind: Any) -> None:
+    """Raise ``ConfigError`` unless a value fits a field's annotation."""
+    choices = get_args(kind)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        if value not in choices:
             raise ConfigError(
-                f"{field.name}={value!r} has the wrong type",
-                fix=f"{field.name} takes {_told(accepted)}",
+                f"{name}={value!r} is not one of {', '.join(choices)}",
+                fix=f"{did_you_mean(str(value), choices)}set {name} to one of them",
             )
+        return
+    accepted = tuple(choices) if choices and type(None) in choices else (kind,)
+    if not any(_fits(value, each) for each in accepted):
+        raise ConfigError(
+            f"{name}={value!r} has the wrong type", fix=f"{name} takes {_told(accepted)}"
+        )
 
 
 def _fits(value: Any, kind: Any) -> bool:
+    if kind is Any:
+        return True
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind in (str, bool, type(None)):
         return isinstance(value, kind)
-    return isinstance(value, tuple) and all(_fits(item, float) for item in value)
+    return isinstance(value, tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
 
 
 def _told(kinds: tuple[Any, ...]) -> str:

@@ -25,6 +25,7 @@ from resnets.metrics import Floats, Interval
 Answer = Floats | UnreadableImage
 """(classes,) float64 probabilities, or why there are none."""
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 
 BATCH_SIZE = 64
 READERS = 8
@@ -246,16 +247,26 @@ def predict_probabilities(
     batch_size: int = BATCH_SIZE,
 ) -> Iterator[Answer]:
     """One answer per image, in order; few images are held at a time."""
+    run = partial(_probabilities, engine)
+    return run_over(run, images, preprocess, mean_image=mean_image, batch_size=batch_size)
+
+
+def run_over(
+    run: Callable[[Tensor], Iterable[Row]],
+    images: Images,
+    preprocess: Preprocess,
+    *,
+    mean_image: Tensor | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> Iterator[Row | UnreadableImage]:
+    """What ``run`` makes of each image, in order, preprocessed and in batches (N, C, H, W)."""
     if isinstance(images, ArrayImages):  # one shape, in memory: whole batches at once
         for start in range(0, len(images), batch_size):
             pixels = torch.from_numpy(images.array[start : start + batch_size].copy())
-            batch = normalise(to_pixels(pixels, preprocess), preprocess, mean_image)
-            yield from _probabilities(engine, batch)
+            yield from run(normalise(to_pixels(pixels, preprocess), preprocess, mean_image))
     else:
         prepare = partial(preprocess_image, preprocess=preprocess, mean_image=mean_image)
-        yield from stream_probabilities(
-            engine, range(len(images)), lambda index: prepare(images[index]), batch_size=batch_size
-        )
+        yield from _stream(run, range(len(images)), lambda i: prepare(images[i]), batch_size)
 
 
 def stream_probabilities(
@@ -269,14 +280,23 @@ def stream_probabilities(
 
     An ``UnreadableImage`` it raises becomes that item's answer; other errors end the stream.
     """
+    return _stream(partial(_probabilities, engine), items, prepare, batch_size)
+
+
+def _stream(
+    run: Callable[[Tensor], Iterable[Row]],
+    items: Iterable[Item],
+    prepare: Callable[[Item], Tensor],
+    batch_size: int,
+) -> Iterator[Row | UnreadableImage]:
     batch: list[Tensor | UnreadableImage] = []
     for tensor in _ahead(items, prepare, 2 * batch_size):
         batch.append(tensor)
         if len(batch) == batch_size:
-            yield from _answers(engine, batch)
+            yield from _answers(run, batch)
             batch = []
     if batch:
-        yield from _answers(engine, batch)
+        yield from _answers(run, batch)
 
 
 def reason(error: UnreadableImage, name: str) -> str:
@@ -284,9 +304,11 @@ def reason(error: UnreadableImage, name: str) -> str:
     return error.problem.partition(f"{name}: ")[2] or error.problem
 
 
-def _answers(engine: Engine, batch: list[Tensor | UnreadableImage]) -> Iterator[Answer]:
+def _answers(
+    run: Callable[[Tensor], Iterable[Row]], batch: list[Tensor | UnreadableImage]
+) -> Iterator[Row | UnreadableImage]:
     tensors = [tensor for tensor in batch if isinstance(tensor, Tensor)]
-    rows = iter(_probabilities(engine, torch.stack(tensors)) if tensors else ())
+    rows = iter(run(torch.stack(tensors)) if tensors else ())
     for tensor in batch:
         yield next(rows) if isinstance(tensor, Tensor) else tensor
 

@@ -36,6 +36,11 @@ class Augmentation:
         return cls(**{name: getattr(config, name) for name in cls.__dataclass_fields__})
 
     @property
+    def none(self) -> bool:
+        """Whether an image looks the same in every epoch."""
+        return self == Augmentation(crop_scale=self.crop_scale)
+
+    @property
     def per_image(self) -> bool:
         """Whether images are changed one by one before they become a batch."""
         return self.auto_augment != "none"

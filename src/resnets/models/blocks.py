@@ -1,124 +1,90 @@
-"""Stems, residual blocks and shortcuts. Shapes: N images, C channels, H x W pixels.
+"""Residual blocks. Shapes: N images, C channels, H x W pixels.
 
-A new idea is a new class here and a new word in ``specs.py``. Parameter names are torchvision's,
-because the field's weight files use them. Sums and ReLUs are made in place where nothing that
-the backward pass needs is overwritten.
+A new idea is a new class here and a new word in ``specs.residual``. Parameter names are
+torchvision's. Sums and ReLUs are made in place where nothing that the backward pass needs is
+overwritten.
 """
-
-from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnets.models import specs
+from resnets.models.layers import DropPath, SqueezeExcitation, conv1x1, conv3x3, norm
+from resnets.models.specs import residual
+from resnets.models.specs.residual import ResNetSpec
 
 
-def conv3x3(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Conv2d:
-    """(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride), rounded up."""
-    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+class Block(nn.Module):
+    """A residual beside a shortcut: (N, in_channels, H, W) -> (N, expansion * width, H', W').
 
-
-def conv1x1(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Conv2d:
-    """(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride), rounded up."""
-    return nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
-
-
-Stem = tuple[nn.Module, nn.Module, nn.Module, nn.Module]
-"""What a network calls ``conv1``, ``bn1``, ``relu`` and ``maxpool``."""
-
-
-def imagenet_stem(in_channels: int, width: int) -> Stem:
-    """7x7 convolution and 3x3 max pool, each of stride 2 (arXiv:1512.03385, Table 1).
-
-    (N, in_channels, H, W) -> (N, width, H / 4, W / 4)
-    """
-    conv = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
-    pool = nn.MaxPool2d(3, stride=2, padding=1)
-    return conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True), pool
-
-
-def cifar_stem(in_channels: int, width: int) -> Stem:
-    """One 3x3 convolution and no pool (arXiv:1512.03385, Section 4.2).
-
-    (N, in_channels, H, W) -> (N, width, H, W)
-    """
-    conv = conv3x3(in_channels, width)
-    return conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Identity()
-
-
-def tutorial_stem(in_channels: int, width: int) -> Stem:
-    """The ImageNet stem, its convolution with a bias and unpadded: 96 -> 45 -> 23 pixels.
-
-    (N, in_channels, H, W) -> (N, width, (H - 6) / 4, (W - 6) / 4), rounded up
-    """
-    conv = nn.Conv2d(in_channels, width, 7, stride=2)
-    pool = nn.MaxPool2d(3, stride=2, padding=1)
-    return conv, nn.BatchNorm2d(width, eps=1e-3), nn.ReLU(inplace=True), pool
-
-
-class PadShortcut(nn.Module):
-    """Option A, a shortcut without parameters (arXiv:1512.03385, Section 3.3).
-
-    (N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride): every ``stride``-th pixel,
-    the channels that are new are zero and come last.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
-        super().__init__()
-        self.new_channels = out_channels - in_channels
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Every ``stride``-th pixel, then zeros as the new channels."""
-        # a 1x1 pool is x[:, :, ::stride, ::stride] whose gradient stays channels_last
-        x = F.avg_pool2d(x, 1, self.stride)
-        return F.pad(x, (0, 0, 0, 0, 0, self.new_channels))
-
-
-def project(in_channels: int, out_channels: int, *, stride: int) -> nn.Module:
-    """Option B, 1x1 convolution and batch norm; torchvision's ``downsample``."""
-    return nn.Sequential(
-        conv1x1(in_channels, out_channels, stride=stride), nn.BatchNorm2d(out_channels)
-    )
-
-
-def project_bare(in_channels: int, out_channels: int, *, stride: int) -> nn.Module:
-    """1x1 convolution with a bias and without batch norm, as the d2l book has it."""
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride=stride))
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (arXiv:1512.03385, Fig. 2 and Fig. 5 left).
-
-    (N, in_channels, H, W) -> (N, width, H / stride, W / stride)
+    H' and W' are H and W divided by the stride, rounded up.
     """
 
     expansion = 1
+    """Output channels for each channel inside."""
 
     def __init__(
         self,
+        spec: ResNetSpec,
         in_channels: int,
         width: int,
         *,
-        stride: int,
-        stride_on: specs.StrideOn,
-        downsample: nn.Module,
+        stride: int = 1,
+        dilation: int = 1,
+        downsample: nn.Module | None = None,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        first, second = (stride, 1) if stride_on == "conv1" else (1, stride)
-        self.conv1 = conv3x3(in_channels, width, stride=first)
-        self.bn1 = nn.BatchNorm2d(width)
+        self._residual(spec, in_channels, width, stride, dilation)
+        out_channels = width * self.expansion
+        self.se: nn.Module = nn.Identity()
+        if spec.squeeze:
+            self.se = SqueezeExcitation(out_channels, spec.squeeze)
+        self.drop_path: nn.Module = DropPath(drop_path) if drop_path else nn.Identity()
+        self.downsample = downsample or nn.Identity()
+
+    def _residual(
+        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
+    ) -> None:
+        """Make the layers of the residual."""
+        raise TypeError("a block is one of the classes below")
+
+    def last_norm(self) -> nn.Module:
+        """The norm whose scale is the residual's size, where the block ends in one."""
+        raise TypeError("a block is one of the classes below")
+
+
+class BasicBlock(Block):
+    """Two 3x3 convolutions (arXiv:1512.03385, Fig. 2 and Fig. 5 left)."""
+
+    def _residual(
+        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
+    ) -> None:
+        first, second = (stride, 1) if spec.stride_on == "conv1" else (1, stride)
+        self.conv1 = conv3x3(in_channels, width, stride=first, dilation=dilation)
+        self.bn1 = norm(spec, width)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = conv3x3(width, width, stride=second)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = downsample
+        self.conv2 = conv3x3(width, width, stride=second, dilation=dilation)
+        self.bn2 = norm(spec, width)
+
+    def last_norm(self) -> nn.Module:
+        """The second norm."""
+        return self.bn2
 
     def forward(self, x: Tensor) -> Tensor:
         """ReLU(residual + shortcut)."""
         residual = self.relu(self.bn1(self.conv1(x)))
-        residual = self.bn2(self.conv2(residual))
+        residual = self.drop_path(self.se(self.bn2(self.conv2(residual))))
         residual += self.downsample(x)
         return self.relu(residual)
+
+
+class PlainBlock(BasicBlock):
+    """A basic block without its shortcut, layer for layer (arXiv:1512.03385, Section 3.3)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """ReLU of what would be the residual."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(x)))
 
 
 class TutorialBlock(BasicBlock):
@@ -128,63 +94,136 @@ class TutorialBlock(BasicBlock):
         """ReLU(ReLU(residual) + shortcut)."""
         residual = self.relu(self.bn1(self.conv1(x)))
         residual = self.relu(self.bn2(self.conv2(residual)))
-        return self.relu(
-            residual + self.downsample(x)
-        )  # += would overwrite what ReLU's gradient reads
+        # += would overwrite what ReLU's gradient reads
+        return self.relu(residual + self.downsample(x))
 
 
-class Bottleneck(nn.Module):
-    """1x1 reduce, 3x3, 1x1 expand, beside a shortcut (arXiv:1512.03385, Section 4.1, Fig. 5 right).
-
-    (N, in_channels, H, W) -> (N, 4 * width, H / stride, W / stride)
+class Bottleneck(Block):
+    """1x1 reduce, 3x3, 1x1 expand (arXiv:1512.03385, Section 4.1, Fig. 5 right).
 
     ``stride_on="conv2"`` is "ResNet v1.5", the placement of torchvision's weights;
-    ``"conv1"`` is the paper's, which leaves three pixels in four unread.
+    ``"conv1"`` is the paper's, which leaves three pixels in four unread. With groups it is
+    ResNeXt's block (arXiv:1611.05431, Fig. 3c).
     """
 
     expansion = 4
 
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        *,
-        stride: int,
-        stride_on: specs.StrideOn,
-        downsample: nn.Module,
+    def _residual(
+        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
     ) -> None:
-        super().__init__()
-        first, second = (stride, 1) if stride_on == "conv1" else (1, stride)
-        self.conv1 = conv1x1(in_channels, width, stride=first)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = conv3x3(width, width, stride=second)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = conv1x1(width, width * self.expansion)
-        self.bn3 = nn.BatchNorm2d(width * self.expansion)
+        first, second = (stride, 1) if spec.stride_on == "conv1" else (1, stride)
+        inner = int(width * spec.width_per_group / 64) * spec.groups
+        self.conv1 = conv1x1(in_channels, inner, stride=first)
+        self.bn1 = norm(spec, inner)
+        self.conv2 = conv3x3(inner, inner, stride=second, groups=spec.groups, dilation=dilation)
+        self.bn2 = norm(spec, inner)
+        self.conv3 = conv1x1(inner, width * self.expansion)
+        self.bn3 = norm(spec, width * self.expansion)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = downsample
+
+    def last_norm(self) -> nn.Module:
+        """The third norm."""
+        return self.bn3
 
     def forward(self, x: Tensor) -> Tensor:
         """ReLU(residual + shortcut)."""
         residual = self.relu(self.bn1(self.conv1(x)))
         residual = self.relu(self.bn2(self.conv2(residual)))
-        residual = self.bn3(self.conv3(residual))
+        residual = self.drop_path(self.se(self.bn3(self.conv3(residual))))
         residual += self.downsample(x)
         return self.relu(residual)
 
 
-STEMS: dict[specs.Stem, Callable[[int, int], Stem]] = {
-    "imagenet": imagenet_stem,
-    "cifar": cifar_stem,
-    "tutorial": tutorial_stem,
-}
-SHORTCUTS: dict[specs.Shortcut, Callable[..., nn.Module]] = {
-    "pad": PadShortcut,
-    "project": project,
-    "project_bare": project_bare,
-}
-BLOCKS: dict[specs.Block, type[BasicBlock] | type[Bottleneck]] = {
+class PreActBasic(Block):
+    """Norm and ReLU before each of two 3x3 (arXiv:1603.05027, Fig. 1b and Appendix).
+
+    Where the shape changes the shortcut reads what the first ReLU gives, elsewhere the block's
+    input as it is. A network's first block has no ``bn1`` and no first ReLU where the stem ends
+    in them (Appendix: "before splitting into two paths").
+    """
+
+    def _residual(
+        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
+    ) -> None:
+        first, second = (stride, 1) if spec.stride_on == "conv1" else (1, stride)
+        self.bn1: nn.Module = norm(spec, in_channels)
+        self.conv1 = conv3x3(in_channels, width, stride=first, dilation=dilation)
+        self.bn2 = norm(spec, width)
+        self.conv2 = conv3x3(width, width, stride=second, dilation=dilation)
+
+    def last_norm(self) -> nn.Module:
+        """The second norm: zero, it leaves nothing of the residual."""
+        return self.bn2
+
+    def activated(self, x: Tensor) -> Tensor:
+        """ReLU of the normed input; the input itself where the stem did both."""
+        return x if isinstance(self.bn1, nn.Identity) else F.relu(self.bn1(x), inplace=True)
+
+    def shortcut(self, x: Tensor, activated: Tensor) -> Tensor:
+        """A projection of the activated input, or the input itself."""
+        return x if isinstance(self.downsample, nn.Identity) else self.downsample(activated)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """residual + shortcut."""
+        activated = self.activated(x)
+        residual = self.conv1(activated)
+        residual = self.conv2(F.relu(self.bn2(residual), inplace=True))
+        residual = self.drop_path(self.se(residual))
+        return residual + self.shortcut(x, activated)
+
+
+class PreActBottleneck(PreActBasic):
+    """Norm and ReLU before each of 1x1, 3x3, 1x1 (arXiv:1603.05027, Appendix)."""
+
+    expansion = 4
+
+    def _residual(
+        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
+    ) -> None:
+        first, second = (stride, 1) if spec.stride_on == "conv1" else (1, stride)
+        inner = int(width * spec.width_per_group / 64) * spec.groups
+        self.bn1: nn.Module = norm(spec, in_channels)
+        self.conv1 = conv1x1(in_channels, inner, stride=first)
+        self.bn2 = norm(spec, inner)
+        self.conv2 = conv3x3(inner, inner, stride=second, groups=spec.groups, dilation=dilation)
+        self.bn3 = norm(spec, inner)
+        self.conv3 = conv1x1(inner, width * self.expansion)
+
+    def last_norm(self) -> nn.Module:
+        """The third norm: zero, it leaves nothing of the residual."""
+        return self.bn3
+
+    def forward(self, x: Tensor) -> Tensor:
+        """residual + shortcut."""
+        activated = self.activated(x)
+        residual = self.conv1(activated)
+        residual = self.conv2(F.relu(self.bn2(residual), inplace=True))
+        residual = self.conv3(F.relu(self.bn3(residual), inplace=True))
+        residual = self.drop_path(self.se(residual))
+        return residual + self.shortcut(x, activated)
+
+
+class KerasBottleneck(PreActBottleneck):
+    """Keras's V2 form: the last 1x1 has a bias, and a shortcut that only skips pixels reads x."""
+
+    def _residual(
+        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
+    ) -> None:
+        super()._residual(spec, in_channels, width, stride, dilation)
+        self.conv3 = conv1x1(self.conv3.in_channels, self.conv3.out_channels, bias=True)
+
+    def shortcut(self, x: Tensor, activated: Tensor) -> Tensor:
+        """A projection of the activated input, or pixels of the input itself."""
+        projects = isinstance(self.downsample, nn.Sequential)
+        return self.downsample(activated if projects else x)
+
+
+BLOCKS: dict[residual.Block, type[Block]] = {
     "basic": BasicBlock,
     "bottleneck": Bottleneck,
+    "plain": PlainBlock,
+    "preact_basic": PreActBasic,
+    "preact_bottleneck": PreActBottleneck,
+    "keras_v2": KerasBottleneck,
     "tutorial": TutorialBlock,
 }

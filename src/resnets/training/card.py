@@ -10,6 +10,7 @@ import torch
 from resnets.config import Preprocess, TrainConfig
 from resnets.data.sources import Dataset
 from resnets.evaluation import Scores
+from resnets.models.specs import parse_name
 from resnets.training.state import TrainingState
 
 
@@ -30,9 +31,10 @@ def model_card(
         extended: after which step a run went on to more, and how many steps were planned before.
     """
     best = state.best
+    architecture, options = parse_name(config.model)
     return {
-        "architecture": config.model,
-        "options": {},
+        "architecture": architecture,
+        "options": options,
         "num_classes": len(dataset.classes),
         "label_names": list(dataset.classes),
         "input_size": list(preprocess.input_size),
@@ -52,6 +54,8 @@ def model_card(
             "val_accuracy": best.accuracy if best else None,
             "seconds": round(seconds, 1),
             "seed": config.seed,
+            "start_from": config.start_from or None,
+            "freeze": config.freeze or None,
         },
         "scores": scores.to_dict() if scores else None,
         "versions": environment(config),

@@ -13,6 +13,7 @@ from resnets.data.augmentation import Augmentation
 from resnets.data.loader import Batch, Batches, step_seed
 from resnets.data.transforms import normalise
 from resnets.errors import CannotGoOn
+from resnets.models import Network
 from resnets.training.budget import Budget
 from resnets.training.schedules import learning_rate, progress, validation_due
 from resnets.training.state import TrainingState
@@ -32,6 +33,8 @@ class Task:
     """(C, H, W), where the preprocessing subtracts one."""
     class_weights: Tensor | None = None
     """(classes,), where the loss is balanced."""
+    from_features: bool = False
+    """Whether batches hold what the head reads in place of pixels."""
 
 
 def train(
@@ -80,25 +83,18 @@ def take_step(
     """One optimizer step at learning rate ``rate``; returns the batch's loss."""
     config, model = task.config, state.model
     seed = step_seed(config.seed, state.step)
-    generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # for dropout and drop-path
     labels = batch.labels.to(config.device, non_blocking=True)
-    pixels = batch.pixels.to(config.device).float()
-    images = normalise(pixels, task.preprocess, task.mean_image)
-    images = task.augmentation.move_batch(images, generator)
-    images, targets = task.augmentation.mix_batch(images, labels, task.classes, generator)
-    if config.channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
+    inputs = batch.pixels.to(config.device).float()
+    targets = labels
+    if not task.from_features:
+        inputs, targets = augmented(task, inputs, labels, seed)
 
     state.begin_step()
     with torch.autocast(config.device, torch.bfloat16, enabled=config.precision == "bf16"):
-        logits = model(images)
-    loss = classification_loss(
-        logits,
-        targets,
-        label_smoothing=config.label_smoothing,
-        class_weights=task.class_weights,
-    )
+        answers = answers_of(task, model, inputs)
+    logits = answers[0][1]
+    loss = sum_of_losses(task, answers, targets)
     if not torch.isfinite(loss):
         state.give_up_step()
         raise CannotGoOn(
@@ -117,3 +113,34 @@ def take_step(
         state.count(loss.item(), int((logits.argmax(1) == labels).sum()), len(labels))
         state.end_step()
     return loss.item()
+
+
+def augmented(task: Task, pixels: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """(N, C, H, W) pixels, 0 to 255 -> the network's input and targets, drawn by ``seed``."""
+    generator = torch.Generator().manual_seed(seed)
+    images = normalise(pixels, task.preprocess, task.mean_image)
+    images = task.augmentation.move_batch(images, generator)
+    images, targets = task.augmentation.mix_batch(images, labels, task.classes, generator)
+    if task.config.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    return images, targets
+
+
+def answers_of(task: Task, model: Network, inputs: Tensor) -> list[tuple[float, Tensor]]:
+    """(weight, logits): the network's own answer, then those of auxiliary heads."""
+    return [(1.0, model.logits(inputs))] if task.from_features else model.training_logits(inputs)
+
+
+def sum_of_losses(task: Task, answers: list[tuple[float, Tensor]], targets: Tensor) -> Tensor:
+    """The weighted sum of every answer's loss."""
+    losses = [
+        weight
+        * classification_loss(
+            logits,
+            targets,
+            label_smoothing=task.config.label_smoothing,
+            class_weights=task.class_weights,
+        )
+        for weight, logits in answers
+    ]
+    return torch.stack(losses).sum()

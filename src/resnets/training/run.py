@@ -31,6 +31,7 @@ from resnets.training.recipes import recipe
 from resnets.training.runfolder import RunFolder
 from resnets.training.session import Session
 from resnets.training.setup import LENGTHS, resolve
+from resnets.training.transfer import Start, read_start
 
 Data = str | Path | Dataset | tuple[Any, Any] | Any
 """What ``train`` takes as data; the last is a torch data set."""
@@ -118,6 +119,7 @@ def _set_up(
     started: float,
 ) -> Session:
     """Read the data, settle the settings, and write both down; an old run is set aside."""
+    start = _start(asked)
     share = _validation_share(asked)
     dataset = before_reading(dataset, share)
     if "val" in dataset.splits and asked.get("validation") is not None:
@@ -126,11 +128,11 @@ def _set_up(
     dataset = after_reading(dataset, share)
     notes = (*dataset.notes, *repeated_across(dataset))
     dataset = dataclasses.replace(dataset, notes=notes)
-    config, reasons = resolve(asked, dataset)
+    config, reasons = resolve(asked, dataset, start)
     for sentence in (*notes, *reasons):
         progress.line(sentence)
     tell_left_out(dataset, progress)
-    session = Session(folder, config, dataset, progress, started)
+    session = Session(folder, config, dataset, progress, started, start)
     session.prepare(continued=False)  # what cannot work is found before a file is written or moved
     if folder.begun:
         progress.line(f"the old run is kept as {folder.set_aside()}")
@@ -147,11 +149,18 @@ def _continued(
     dataset = _read_again(folder, dataset, progress)
     progress.line(f"continuing {folder.path}; settings as in its config.toml")
     tell_left_out(dataset, progress)
-    session = Session(folder, stored, dataset, progress, started)
+    start = None if folder.has_state else _start(dataclasses.asdict(stored))
+    session = Session(folder, stored, dataset, progress, started, start)
     session.prepare(continued=True)
     if stored != folder.read_config():
         folder.write_config(stored)
     return session
+
+
+def _start(asked: dict[str, Any]) -> Start | None:
+    """The weights to begin with, where there are any."""
+    source = asked.get("start_from")
+    return read_start(source, asked.get("model", "auto")) if source else None
 
 
 def tell_left_out(dataset: Dataset, progress: Progress, most: int = 10) -> None:
@@ -187,10 +196,10 @@ def _asked(config: str | Path | None, settings: dict[str, Any]) -> dict[str, Any
     asked |= named
     if asked.get("recipe", "auto") not in ("auto", "default"):
         recipe(asked["recipe"])
-    if asked.get("model", "auto") != "auto":
-        spec_of(asked["model"])
     check_keys(TrainConfig, asked, where="train")
     TrainConfig(**asked)
+    if asked.get("model", "auto") != "auto":
+        spec_of(asked["model"])
     return asked
 
 

@@ -48,6 +48,11 @@ class RunFolder:
         """Whether a run was set up here."""
         return (self.path / "config.toml").exists()
 
+    @property
+    def has_state(self) -> bool:
+        """Whether there is a training state to go on from."""
+        return any(self.state.glob("*.safetensors"))
+
     def check_usable(self) -> None:
         """Raise ``ConfigError`` where the path holds something that is no run."""
         if self.path.exists() and not self.begun:

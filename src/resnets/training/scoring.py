@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resnets import metrics
 from resnets.console import Progress
@@ -15,7 +15,7 @@ from resnets.data.sources import Dataset, Split
 from resnets.engines.pytorch import TorchEngine
 from resnets.errors import DataError, UnreadableImage
 from resnets.evaluation import Scores, evaluate, predict_probabilities
-from resnets.models import create_model
+from resnets.models import Network, create_model
 from resnets.training.loop import Task
 
 BATCH = 128
@@ -23,7 +23,7 @@ PROBED = 64
 """Images scored before the first step, to learn how long scoring takes."""
 
 
-def build_network(task: Task) -> nn.Module:
+def build_network(task: Task) -> Network:
     """The run's network on its device, its weights drawn from the seed."""
     config = task.config
     model = create_model(
@@ -53,8 +53,16 @@ class Scorer:
     def __post_init__(self) -> None:
         self.network = build_network(self.task)
 
-    def validate(self, weights: dict[str, Tensor], split: Split) -> tuple[float, float]:
-        """Accuracy and log loss, in the precision of the training."""
+    def validate(
+        self, weights: dict[str, Tensor], split: Split, features: Tensor | None = None
+    ) -> tuple[float, float]:
+        """Accuracy and log loss, in the precision of the training.
+
+        Args:
+            features: what the head reads of each image of the split, where that is known.
+        """
+        if features is not None:
+            return self._of_features(weights, features, split.labels)
         engine = self._engine(weights, self.task.config.precision)
         return self._accuracy_and_loss(engine, split)
 
@@ -115,6 +123,18 @@ class Scorer:
         if weights is not None:
             self.network.load_state_dict(weights)
         return TorchEngine(self.network, self.task.config.device, kind)
+
+    @torch.inference_mode()
+    def _of_features(
+        self, weights: dict[str, Tensor], features: Tensor, labels: np.ndarray
+    ) -> tuple[float, float]:
+        self.network.load_state_dict(weights)
+        logits = self.network.eval().logits(features.to(self.task.config.device))
+        probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
+        return (
+            metrics.top_k_accuracy(probabilities, labels, 1),
+            metrics.log_loss(probabilities, labels),
+        )
 
     def _accuracy_and_loss(self, engine: TorchEngine, split: Split) -> tuple[float, float]:
         answers, labels = [], []

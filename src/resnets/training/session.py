@@ -3,34 +3,32 @@
 import math
 import time
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from resnets.checkpoint import newest_state, save_state, seal
+from resnets.checkpoint import State, newest_state, save_state, seal
 from resnets.config import TrainConfig
 from resnets.console import Progress
-from resnets.data.augmentation import Augmentation
 from resnets.data.listing import by_hash
-from resnets.data.loader import Batches, MemoryBatches, Order, WorkerBatches
-from resnets.data.sources import ArrayImages, Dataset
+from resnets.data.loader import Batches, WorkerBatches
+from resnets.data.sources import Dataset
 from resnets.errors import CannotGoOn, ConfigError, DataError, Interrupted
 from resnets.evaluation import Scores
+from resnets.prediction import MEAN_IMAGE
 from resnets.training.budget import Budget
 from resnets.training.card import environment, model_card
-from resnets.training.loop import Task, train
+from resnets.training.features import cached_features
+from resnets.training.loop import train
+from resnets.training.preparing import batches_of, state_of, task_of
 from resnets.training.runfolder import RunFolder
-from resnets.training.schedules import Plan, learning_rate, progress, validations_for
+from resnets.training.schedules import learning_rate, progress
 from resnets.training.scoring import Scorer, build_network
-from resnets.training.setup import mean_image_of, preprocess_of
-from resnets.training.state import Best, Row, TrainingState
+from resnets.training.state import Best, Row
 from resnets.training.stopping import StopRequested, StopWatch
-from resnets.training.tricks import WeightAverage, balanced_weights, decay_groups
+from resnets.training.transfer import Start, begin_with
 
 SAVE_EVERY = 30.0
 """Seconds between training states; longer where saving takes more than a hundredth of it."""
-SPEED_UNKNOWN = 10**9
-"""The length of a run in steps until its speed is known."""
 FEWEST_VALIDATED = 200
 VALIDATION_SHARE = 0.15
 """The most of a budget that five validations may take."""
@@ -48,9 +46,10 @@ class Session:
         dataset: Dataset,
         display: Progress,
         started: float,
+        start: Start | None = None,
     ) -> None:
         self.folder, self.config, self.dataset, self.display = folder, config, dataset, display
-        self.started = started
+        self.started, self.start = started, start
         self.train_split = dataset.splits["train"]
         self.steps_per_epoch = len(self.train_split) / config.batch_size
         self.stop = StopWatch(self.save)
@@ -71,13 +70,18 @@ class Session:
         if config.device == "cuda":  # the same bits again, and fp32 that is fp32
             torch.backends.cudnn.deterministic = True
             torch.backends.cudnn.allow_tf32 = config.precision != "fp32"
-        self.task = self._task()
+        saved = newest_state(self.folder.state) if continued else None
+        self.task = task_of(config, self.dataset, self.start, saved)
         self.scorer = Scorer(self.task, self.dataset, self.display, self.stop.check)
-        self.state = self._state()
+        network = build_network(self.task)
+        if self.start:
+            self.display.line(begin_with(network, self.start, self.dataset.classes))
+        self.state = state_of(self.task, network, self.steps_per_epoch)
         self.validation = self.dataset.splits.get("val")
         self._interval_began = time.monotonic()
-        if continued:
-            self._restore()
+        if saved:
+            self._restore(saved)
+        self.features = self._features() if self.task.from_features else {}
         self.budget = self._budget()
 
     def run(self, *, again: str = "the same command") -> None:
@@ -87,7 +91,9 @@ class Session:
             again: what a person types to go on after an interruption.
         """
         self.folder.write_metrics(self.state.rows)
-        batches = self._batches()
+        if self.start:  # from here on the run needs them no more
+            self.save()
+        batches = batches_of(self.task, self.train_split, self.features.get("train"))
         self._describe(batches)
         self._saved_at, self._save_took = time.monotonic(), 0.0
         self._begin_bar()
@@ -120,7 +126,8 @@ class Session:
         accuracy = loss = best = None
         if self.validation:
             weights = state.validated_weights()
-            accuracy, loss = self.scorer.validate(weights, self.validation)
+            features = self.features.get("val")
+            accuracy, loss = self.scorer.validate(weights, self.validation, features)
             if state.best is None or state.best.beaten_by(accuracy, loss):
                 kept = {name: tensor.clone() for name, tensor in weights.items()}
                 best = Best(state.step, accuracy, loss, kept)
@@ -174,57 +181,32 @@ class Session:
             "extended": self._extended,
         }
         tensors, info = self.state.to_file(began - self.started, extra)
+        if self.task.mean_image is not None:
+            tensors[MEAN_IMAGE] = self.task.mean_image
         save_state(self.folder.state, self.state.step, tensors, info)
         self._saved_at = time.monotonic()
         self._save_took = self._saved_at - began
 
-    # What the loop is given
+    # Before the loop
 
-    def _task(self) -> Task:
-        config = self.config
-        preprocess = preprocess_of(config)
-        classes = len(self.dataset.classes)
-        counts = np.bincount(self.train_split.labels, minlength=classes).tolist()
-        weights = balanced_weights(counts).to(config.device)
-        return Task(
-            config=config,
-            preprocess=preprocess,
-            augmentation=Augmentation.of(config),
-            classes=classes,
-            mean_image=mean_image_of(self.train_split, preprocess) if config.mean_image else None,
-            class_weights=weights if config.balance == "weights" else None,
-        )
+    def _features(self) -> dict[str, Tensor]:
+        """What the head reads of every training and validation image, computed or kept."""
+        parts = {name: self.dataset.splits.get(name) for name in ("train", "val")}
+        self.display.begin("computing features", sum(len(split or ()) for split in parts.values()))
 
-    def _state(self) -> TrainingState:
-        config = self.config
-        model = build_network(self.task)
-        optimizer = torch.optim.SGD(
-            decay_groups(model, config.weight_decay, norm_and_bias=config.decay_norm_and_bias),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            nesterov=config.nesterov and config.momentum > 0,
-        )
-        average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
-        return TrainingState(model, optimizer, average, [self._first_plan()])
+        def tell(images: int) -> None:
+            self.display.advance(images)
+            self.stop.check()
 
-    def _first_plan(self) -> Plan:
-        config = self.config
-        if config.budget:
-            return Plan(0, SPEED_UNKNOWN, 0)
-        if config.steps:
-            return Plan(0, config.steps, validations_for(config.steps / self.steps_per_epoch))
-        assert config.epochs  # noqa: S101
-        steps = max(1, round(config.epochs * self.steps_per_epoch))
-        return Plan(0, steps, min(steps, validations_for(config.epochs)))
-
-    def _batches(self) -> Batches:
-        config, task, split = self.config, self.task, self.train_split
-        order = Order(config.seed, split.labels, "order" if config.balance == "order" else "none")
-        shared = (split, task.preprocess, task.augmentation, order, config.batch_size)
-        if isinstance(split.images, ArrayImages) and config.crop != "resized":
-            return MemoryBatches(*shared)
-        assert config.workers is not None  # noqa: S101
-        return WorkerBatches(*shared, config.workers)
+        found = {
+            name: cached_features(
+                self.state.model, split, self.task.preprocess, self.task.mean_image, tell=tell
+            )
+            for name, split in parts.items()
+            if split
+        }
+        self.display.end()
+        return found
 
     def _budget(self) -> Budget | None:
         """What the time is planned with. Raises ``ConfigError`` where it is too short to score."""
@@ -232,6 +214,8 @@ class Session:
         if not seconds:
             return None
         validating, scoring = self.scorer.seconds_per_image()
+        if self.features:
+            validating = 0.0
         closing = scoring * len(splits.get("test", splits.get("val", ()))) + CLOSING
         left = self.started + seconds - time.monotonic()
         if self.state.step == 0 and closing > left / 2:
@@ -264,11 +248,8 @@ class Session:
 
     # Continuing and ending
 
-    def _restore(self) -> None:
-        """Take over the newest state, if there is one."""
-        saved = newest_state(self.folder.state)
-        if saved is None:
-            return
+    def _restore(self, saved: State) -> None:
+        """Take over a saved state."""
         for path in saved.damaged:
             self.display.line(f"{path} is damaged; the state before it is used")
         planned = self.state.plans[0]
@@ -305,7 +286,7 @@ class Session:
             return
         weights = self._chosen_weights()
         if self.task.mean_image is not None:
-            weights = weights | {"preprocess.mean_image": self.task.mean_image}
+            weights = weights | {MEAN_IMAGE: self.task.mean_image}
         card = model_card(
             self.config,
             self.task.preprocess,
@@ -323,7 +304,7 @@ class Session:
     def _describe(self, batches: Batches) -> None:
         config, plan = self.config, self.state.plans[-1]
         counts = ", ".join(f"{len(s):,} {name}" for name, s in self.dataset.splits.items())
-        how = "in memory" if isinstance(batches, MemoryBatches) else f"{config.workers} workers"
+        how = f"{config.workers} workers" if isinstance(batches, WorkerBatches) else "in memory"
         length = f"a budget of {config.budget:g} s" if config.budget else f"{plan.total:,} steps"
         self.display.line(
             f"{self.dataset.name}: {len(self.dataset.classes)} classes; images: {counts} ({how})"

@@ -20,6 +20,7 @@ from resnets.errors import ConfigError, DataError
 from resnets.machine import available_cores, bf16_gains, default_threads, usable_device
 from resnets.models.specs import spec_of
 from resnets.training.recipes import recipe
+from resnets.training.transfer import ALL, Start
 
 SMALL_SIDE = 64
 """Images up to this many pixels a side go to a CIFAR network."""
@@ -27,19 +28,35 @@ PHOTO_SIZE = 128
 """Input side for photos on a CPU; a GPU takes 224 (arXiv:1512.03385, Section 3.4)."""
 AVERAGE = 0.999
 """Decay of the weight average that is sealed where nothing validates."""
+BROUGHT = ("mean", "std", "mean_image", "interpolation", "crop_pct", "crop_mode")
+"""What ``start_from`` brings beside the input's size."""
 LENGTHS = ("epochs", "budget", "steps")
+FINE_TUNING = 0.2
+"""The share of a recipe's learning rate at which weights are trained further."""
+PLAIN: dict[str, Any] = {
+    "crop": "none",
+    "flip": False,
+    "auto_augment": "none",
+    "erasing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
+"""The settings under which an image looks the same in every epoch."""
 FEWEST_STEPS = 1_000
 """A default run has at least so many steps, however small the data set."""
 MEASURED = 1_000
 """Images of many shapes of which mean and std are measured."""
 
 
-def resolve(asked: dict[str, Any], dataset: Dataset) -> tuple[TrainConfig, list[str]]:
+def resolve(
+    asked: dict[str, Any], dataset: Dataset, start: Start | None = None
+) -> tuple[TrainConfig, list[str]]:
     """Fill in the settings that were not asked for.
 
     Args:
         asked: settings by their names in ``TrainConfig``.
         dataset: read, with its validation part already held out.
+        start: the weights to begin with, which bring their network and their preprocessing.
 
     Returns:
         The settings, and a sentence for each choice made.
@@ -59,6 +76,8 @@ def resolve(asked: dict[str, Any], dataset: Dataset) -> tuple[TrainConfig, list[
         base = dataclasses.replace(base, epochs=None, steps=None)
     config = dataclasses.replace(base, **(asked | {"recipe": base.recipe, "data": dataset.source}))
     reasons: list[str] = []
+    if start:
+        config = _with_start(config, asked, start, reasons)
     config = _with_machine(config, asked, reasons)
     config = _with_network(config, asked, side, reasons)
     config = _with_length(config, asked, len(train), reasons)
@@ -68,7 +87,11 @@ def resolve(asked: dict[str, Any], dataset: Dataset) -> tuple[TrainConfig, list[
     if dataset.source == "mnist" and "flip" not in asked:
         config = dataclasses.replace(config, flip=False)
         reasons.append("no flips: a mirrored digit is another sign")
-    config = _with_statistics(config, train, 1 if is_grey(train) else 3)
+    if start and start.preprocess:
+        channels = start.preprocess.input_size[0]
+    else:
+        channels = 1 if is_grey(train) else 3
+    config = _with_statistics(config, train, channels)
     preprocess_of(config)  # raises for what no image could go through
     return config, reasons + without_effect(asked, config, dataset)
 
@@ -80,12 +103,42 @@ def without_effect(asked: dict[str, Any], config: TrainConfig, dataset: Dataset)
         "lr_drops": config.schedule != "steps" and f"the schedule is {config.schedule}",
         "crop_scale": config.crop != "resized" and f"the crop is {config.crop}",
         "nesterov": config.momentum == 0 and "there is no momentum",
+        "freeze": not config.start_from and "no weights are given to start from (--from)",
     }
     return [
         f"{name} has no effect: {why}"
         for name, why in missing.items()
         if why and asked.get(name) not in (None, False, ())
     ]
+
+
+def _with_start(
+    config: TrainConfig, asked: dict[str, Any], start: Start, reasons: list[str]
+) -> TrainConfig:
+    """Network, preprocessing and pace of a run that begins with trained weights."""
+    values: dict[str, Any] = {"start_from": start.source, "model": start.model}
+    if start.preprocess:
+        values |= {
+            "image_size": start.preprocess.input_size[1],
+            **{name: getattr(start.preprocess, name) for name in BROUGHT},
+        }
+        reasons.append(f"the preprocessing is that of {start.source}")
+    whole = config.freeze == ALL
+    if whole:
+        values |= PLAIN | {"precision": "fp32"}
+        reasons.append(
+            "only the head is trained, in fp32, on images as they are: what reaches it is computed "
+            "once for each (--set crop=... or flip=true: anew in every epoch)"
+        )
+    else:
+        values["learning_rate"] = config.learning_rate * FINE_TUNING
+        reasons.append(
+            f"a learning rate of {values['learning_rate']:g}, a fifth of the recipe's: the "
+            "weights are trained already (--lr)"
+        )
+    free = ("start_from", "model")  # a network asked for was held to that of the weights
+    values = {name: value for name, value in values.items() if name in free or name not in asked}
+    return dataclasses.replace(config, **values)
 
 
 def _with_machine(config: TrainConfig, asked: dict[str, Any], reasons: list[str]) -> TrainConfig:
@@ -122,19 +175,23 @@ def _with_network(
         model = "resnet20" if (size or side) <= SMALL_SIDE else "resnet18"
         family = "a CIFAR" if model == "resnet20" else "an ImageNet"
         reasons.append(f"{model}: {family} network, for images of {size or side} pixels (--model)")
+    spec = spec_of(model)
+    smallest, largest = spec.sides
     if size is None:
-        largest = PHOTO_SIZE if config.device == "cpu" else 224
-        size = min(side, largest)
-        if (spec := spec_of(model)).sides:
-            size = spec.input_size[1]  # its pool takes few sizes
-        elif spec.stem != "cifar":
-            size = max(size, 32)  # an ImageNet network halves its input five times
+        size = min(side, PHOTO_SIZE if config.device == "cpu" else 224)
+        if largest:
+            size = spec.input_size[1]  # its head takes few sizes
+        elif spec.input_size[1] > SMALL_SIDE:
+            size = max(size, smallest, 32)  # an ImageNet network halves its input five times
+        else:
+            size = max(size, smallest)
         if size != side:
             reasons.append(f"input of {size} pixels: the images have {side} (--image-size)")
-    if (sides := spec_of(model).sides) and not sides[0] <= size <= sides[1]:
+    if size < smallest or (largest and size > largest):
+        takes = f"of {smallest} to {largest}" if largest else f"of at least {smallest}"
         raise ConfigError(
-            f"{model} takes images of {sides[0]} to {sides[1]} pixels, not {size}",
-            fix=f"--image-size {spec_of(model).input_size[1]}",
+            f"{model} takes images {takes} pixels, not {size}",
+            fix=f"--image-size {spec.input_size[1]}",
         )
     warmup_steps = config.warmup_steps
     if config.recipe == "paper-cifar" and model == "resnet110" and "warmup_steps" not in asked:
@@ -169,6 +226,9 @@ def preprocess_of(config: TrainConfig) -> Preprocess:
         mean=config.mean,
         std=config.std,
         mean_image=config.mean_image,
+        interpolation=config.interpolation,
+        crop_pct=config.crop_pct,
+        crop_mode=config.crop_mode,
     )
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resnets.checkpoint import State
 from resnets.errors import ModelFileError
+from resnets.models import Network
 from resnets.training.schedules import Plan
 from resnets.training.tricks import WeightAverage
 
@@ -35,7 +36,7 @@ class Best:
 class TrainingState:
     """What changes while a run trains; ``to_file`` and ``restore`` are its file form."""
 
-    model: nn.Module
+    model: Network
     optimizer: torch.optim.Optimizer
     average: WeightAverage | None
     plans: list[Plan]

@@ -66,12 +66,12 @@ def balanced_weights(counts: Iterable[int]) -> Tensor:
 def decay_groups(
     model: nn.Module, weight_decay: float, *, norm_and_bias: bool
 ) -> list[dict[str, object]]:
-    """Parameter groups for an optimizer, in the network's order.
+    """Parameter groups for an optimizer, in the network's order; frozen ones are left out.
 
     With ``norm_and_bias=False`` vectors (batch norm's scales and shifts, biases) are left out of
     the decay (arXiv:1812.01187, Section 3.1).
     """
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if norm_and_bias:
         return [{"params": parameters, "weight_decay": weight_decay}]
     return [

@@ -1,0 +1,87 @@
+"""Commands that use a sealed model: evaluate, predict."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resnets.cli.app import AsJson, DataDir, Device, Precision, RunPath, app
+from resnets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from resnets.prediction import FilePrediction
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    data: Annotated[
+        str | None, typer.Argument(help="other labelled images  [default: the run's own data]")
+    ] = None,
+    split: Annotated[str, typer.Option(help="which part: train, val or test")] = "test",
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on labelled images, with 95 % intervals and its worst mistakes."""
+    from resnets.console import Progress, show_scores
+    from resnets.prediction import load
+
+    classifier = load(run, device=device, precision=precision)
+    with Progress() as progress:
+        progress.begin(f"scoring {split}", None)
+        scores = classifier.evaluate(
+            data, split=split, data_dir=data_dir, progress=lambda done, total: progress.advance()
+        )
+    if as_json:
+        print(json.dumps(scores.to_dict()))
+    else:
+        show_scores(scores)
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    images: Annotated[
+        list[Path], typer.Argument(help="image files or folders of images", show_default=False)
+    ],
+    top: Annotated[int, typer.Option(help="so many labels per image", min=1)] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per image")] = False,
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="rows of file,rank,label,probability,error")
+    ] = False,
+) -> None:
+    """Classify images: one row each, in the given order; exit code 1 if one was unreadable."""
+    from resnets.console import show_predictions
+    from resnets.prediction import find_images, load
+
+    if as_json and as_csv:
+        raise ConfigError("--json and --csv together", fix="choose one of them")
+    classifier = load(run, device=device, precision=precision)
+    unreadable = 0
+
+    def rows() -> "Iterator[FilePrediction]":
+        nonlocal unreadable
+        for row in classifier.predict_files(find_images(images), top=top):
+            unreadable += row.error is not None
+            yield row
+
+    if as_json:
+        for row in rows():
+            print(json.dumps(row.to_dict()), flush=True)
+    elif as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["file", "rank", "label", "probability", "error"])
+        for row in rows():
+            writer.writerows(row.to_csv())
+    else:
+        show_predictions(rows())
+    if unreadable:
+        raise typer.Exit(1)

@@ -1,0 +1,22 @@
+"""What people read: tables, a progress bar, and plain lines where the output is no terminal.
+
+Names come from files and may hold anything; whatever is printed passes through ``printable``.
+"""
+
+from resnets.console.networks import show_comparison, show_description, show_models
+from resnets.console.progress import Progress
+from resnets.console.scores import show_predictions, show_scores
+from resnets.console.text import percent, printable, say, warn
+
+__all__ = [
+    "Progress",
+    "percent",
+    "printable",
+    "say",
+    "show_comparison",
+    "show_description",
+    "show_models",
+    "show_predictions",
+    "show_scores",
+    "warn",
+]

@@ -1,0 +1,113 @@
+"""Scores and predictions as tables and lines."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from resnets.console.text import Told, console_for, percent, print_table, printable, say
+
+CLASSES, LOWEST = 100, 20
+"""With more classes than this the table of classes holds so many of the lowest F1."""
+MATRIX_CLASSES = 20
+"""With more classes than this the confusion matrix gives way to the most confused pairs."""
+PAIRS = 10
+MISTAKES = 10
+"""The rest are in ``--json``."""
+HEADLINES = (
+    ("accuracy", "accuracy", True),
+    ("top5", "top-5 accuracy", True),
+    ("calibration_error", "calibration error", True),
+    ("log_loss", "log loss", False),
+    ("brier", "Brier score", False),
+)
+"""Key, name, whether people read it in percent."""
+
+
+def show_scores(scores: Told) -> None:
+    """Print scores with their intervals, each class, and what was mistaken for what."""
+    values = scores.to_dict()
+    console = console_for(sys.stdout)
+    title = printable(f"{values['split']} of {values['data']}", encoding=console.encoding)
+    print_table(
+        console, title, ["", ">value", ">95 % interval", "by", ">images"], _headlines(values)
+    )
+    heads = ["class", ">precision", ">recall", ">F1", ">images"]
+    rows, title = values["per_class"], "classes"
+    if len(rows) > CLASSES:
+        rows = sorted(rows, key=lambda row: row["f1"])[:LOWEST]
+        title = f"the {LOWEST} classes of lowest F1 (all are in --json)"
+    print_table(console, title, heads, [_class_row(row) for row in rows])
+    if len(values["classes"]) <= MATRIX_CLASSES:
+        heads = ["true class", *(f">{number + 1}" for number in range(len(values["classes"])))]
+        print_table(
+            console, "images by true class (rows) and answer (columns)", heads, _matrix(values)
+        )
+    else:
+        heads = ["true class", "answer", ">images"]
+        print_table(console, "most confused", heads, _pairs(values))
+    mistakes = [
+        [row["name"], row["label"], row["predicted"], percent(row["probability"])]
+        for row in values["mistakes"][:MISTAKES]
+    ]
+    heads = ["file", "true class", "answer", ">probability"]
+    print_table(console, "most confident mistakes", heads, mistakes)
+    for item in values["left_out"]:
+        say(f"left out: {printable(item['path'])}: {printable(item['reason'])}")
+    for note in values["notes"]:
+        say(f"note: {note}")
+
+
+def show_predictions(rows: Iterable[Told]) -> None:
+    """Print one line per file as soon as it is known: the file, then labels or the error."""
+    for row in rows:
+        values = row.to_dict()
+        if "error" in values:
+            told = f"error: {values['error']}"
+        else:
+            told = "  ".join(
+                f"{each['label']} {percent(each['probability'])}" for each in values["predictions"]
+            )
+        say(printable(f"{values['file']}  {told}"))
+
+
+def _headlines(values: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for key, name, in_percent in HEADLINES:
+        if (score := values[key]) is None:
+            continue
+        scale, digits = (100, ".1f") if in_percent else (1, ".3f")
+        value, low, high = (
+            format(scale * score[part], digits) for part in ("value", "low", "high")
+        )
+        unit = " %" if in_percent else ""
+        rows.append(
+            [name, value + unit, f"{low} to {high}{unit}", score["interval"], f"{score['n']:,}"]
+        )
+    return rows
+
+
+def _class_row(row: dict[str, Any]) -> list[str]:
+    shares = [percent(row[part]) for part in ("precision", "recall", "f1")]
+    return [row["label"], *shares, f"{row['support']:,}"]
+
+
+def _matrix(values: dict[str, Any]) -> list[list[str]]:
+    return [
+        [f"{index} {name}", *(str(count) if count else "." for count in counts)]
+        for index, (name, counts) in enumerate(
+            zip(values["classes"], values["confusion"], strict=True), start=1
+        )
+    ]
+
+
+def _pairs(values: dict[str, Any]) -> list[list[str]]:
+    """Rows of true class, predicted class, images: the pairs confused most often."""
+    pairs = [
+        (count, true, predicted)
+        for true, counts in enumerate(values["confusion"])
+        for predicted, count in enumerate(counts)
+        if count and true != predicted
+    ]
+    pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
+    names = values["classes"]
+    return [[names[true], names[predicted], str(count)] for count, true, predicted in pairs[:PAIRS]]
