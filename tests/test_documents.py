@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import resnets
@@ -31,13 +32,21 @@ def commands(document: str, program: str) -> list[str]:
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
-    """A folder as the README's reader has it: photos of two kinds, and a new one."""
+    """A folder as the README's reader has it: two folders of photos, a new one, and weights."""
     rng = np.random.default_rng(0)
-    for label, low in (("cat", 0), ("dog", 150)):
-        (tmp_path / "photos" / label).mkdir(parents=True)
+    for folder, label, low in (
+        ("photos", "cat", 0),
+        ("photos", "dog", 150),
+        ("birds", "owl", 0),
+        ("birds", "wren", 150),
+    ):
+        (tmp_path / folder / label).mkdir(parents=True)
         for index in range(12):
             pixels = rng.integers(low, low + 100, (20, 24 + index % 2, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{index}.jpg")
+            Image.fromarray(pixels).save(tmp_path / folder / label / f"{index}.jpg")
+    theirs = resnets.create_model("resnet20", num_classes=2, seed=0).state_dict()
+    torch.save({"state_dict": theirs}, tmp_path / "theirs.pt")
+    (tmp_path / "classes.txt").write_text("owl\nwren\n", encoding="utf-8")
     (tmp_path / "new.jpg").write_bytes((tmp_path / "photos" / "dog" / "0.jpg").read_bytes())
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -45,7 +54,8 @@ def desk(tmp_path, monkeypatch):
 
 def test_the_commands_of_the_readme_run_in_order(desk):
     shown = commands("README.md", "resnets")
-    assert [command.split()[1] for command in shown] == ["train", "evaluate", "predict"]
+    steps = "train evaluate predict models describe describe verify train train import"
+    assert [command.split()[1] for command in shown] == steps.split()
     for command in shown:
         words = shlex.split(SHORT.sub("--epochs 2", command))
         done = subprocess.run(

@@ -41,7 +41,7 @@ def failing(verdicts: list[Verdict]) -> set[str]:
 )
 def test_every_claim_holds(name: str) -> None:
     verdicts = verify(name)
-    assert not failing(verdicts), "\n".join(map(str, verdicts))
+    assert not failing(verdicts), "\n".join(map(repr, verdicts))
     assert any(verdict.claim == "parameters" for verdict in verdicts)
 
 
@@ -250,8 +250,10 @@ def test_the_command_prints_a_line_for_each_claim_and_a_summary() -> None:
     verdicts = [*verify("resnet20"), *verify("plain20")]
     *lines, summary = done.stdout.splitlines()
     assert done.exit_code == 0
-    assert lines == [str(verdict) for verdict in verdicts]
-    assert all(verdict.source in line for verdict, line in zip(verdicts, lines, strict=True))
+    told = [line for line in lines if line.startswith((" PASS", " FAIL", " NOTE"))]
+    for verdict, line in zip(verdicts, told, strict=True):
+        parts = (verdict.status, verdict.claim, verdict.expected, verdict.computed, verdict.source)
+        assert all(part in line for part in parts if part), line
     assert summary.startswith(f"{len(verdicts) - 1} claims hold, 0 do not")
 
 

@@ -17,7 +17,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Hold networks to what their papers say; exit code 1 if one fails."""
-    from resnets.console import say
+    from resnets.console import say, show_verdicts
     from resnets.verification import matching
     from resnets.verification import verify as verify_model
 
@@ -26,7 +26,7 @@ def verify(
         found = verify_model(name)
         verdicts += found
         if not as_json:
-            say("\n".join(map(str, found)))
+            show_verdicts(name, found)
     counts = {status: 0 for status in ("PASS", "FAIL", "NOTE")}
     for verdict in verdicts:
         counts[verdict.status] += 1

@@ -3,7 +3,12 @@
 Names come from files and may hold anything; whatever is printed passes through ``printable``.
 """
 
-from resnets.console.networks import show_comparison, show_description, show_models
+from resnets.console.networks import (
+    show_comparison,
+    show_description,
+    show_models,
+    show_verdicts,
+)
 from resnets.console.progress import Progress
 from resnets.console.scores import show_predictions, show_scores
 from resnets.console.text import percent, printable, say, warn
@@ -18,5 +23,6 @@ __all__ = [
     "show_models",
     "show_predictions",
     "show_scores",
+    "show_verdicts",
     "warn",
 ]

@@ -37,6 +37,17 @@ def show_models(rows: Iterable[Any], *, as_json: bool = False, convention: str =
     say(convention)
 
 
+def show_verdicts(name: str, verdicts: Iterable[Told]) -> None:
+    """Print a network's claims, one line each: what its source says, and what was computed."""
+    rows = [verdict.to_dict() for verdict in verdicts]
+    cells = [
+        [row["status"], row["claim"], row["expected"], row["computed"] or "", row["source"]]
+        for row in rows
+    ]
+    heads = ["", "claim", ">published", ">computed", "source"]
+    print_table(console_for(sys.stdout), name, heads, cells)
+
+
 def show_description(description: Told, *, layers: bool = False) -> None:
     """Print what a network is and costs, then a row for each block or for each layer."""
     values = description.to_dict()

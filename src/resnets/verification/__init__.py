@@ -41,12 +41,6 @@ class Verdict:
     """``None`` for a published result, which only training could give."""
     status: Status
 
-    def __str__(self) -> str:
-        """One line: status, network, claim, what is expected, what was computed, source."""
-        computed = "-" if self.computed is None else self.computed
-        columns = f"{self.name:<22}{self.claim:<30}{self.expected:>24}  {computed:>24}"
-        return f"{self.status}  {columns}  {self.source}"
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
