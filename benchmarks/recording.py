@@ -3,25 +3,43 @@
 import csv
 import datetime
 import importlib.metadata
+import os
 import platform
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from resnets.machine import processor
+
 RESULTS = Path(__file__).parent.parent / "results"
+QUIET = 0.25
+"""The most of one core that others may take while something is measured."""
 
 
-def processor() -> str:
-    """The processor's name and the cores this process may use, as in ``AMD EPYC, 2 cores``."""
-    from resnets.machine import available_cores
+def cores_in_use(seconds: float = 1.0) -> float:
+    """How many cores other processes kept busy over that time; the load where nobody counts."""
+    counters = Path("/proc/stat")
+    if not counters.exists():
+        return os.getloadavg()[0]
 
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    return f"{name}, {available_cores()} cores"
+    def busy() -> float:
+        user, nice, system, _, _, *interrupts = map(int, counters.read_text().split()[1:9])
+        return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+    before = busy() - time.process_time()
+    time.sleep(seconds)
+    return (busy() - time.process_time() - before) / seconds
+
+
+def refuse_if_busy(*, force: bool = False) -> None:
+    """End the program beside a busy process: what it would measure is no figure."""
+    others = cores_in_use()
+    if others > QUIET and not force:
+        sys.exit(
+            f"other processes keep {others:.2f} cores busy: nothing is measured or recorded\n"
+            "  fix: wait for them, or --force to print figures that are not recorded"
+        )
 
 
 def append(table: str, row: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Inputs and weights with which any network of the table can be tried."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resnets.models import Network
 from resnets.models.blocks import Block, PlainBlock
@@ -31,9 +31,7 @@ def calm(network: Network) -> Network:
     """
     for block in network.modules():
         if isinstance(block, Block) and not isinstance(block, PlainBlock):
-            last = block.last_norm()
-            if isinstance(last, nn.BatchNorm2d):
-                nn.init.constant_(last.weight, 0.1)
+            block.scale_residual(0.1)
     return network
 
 

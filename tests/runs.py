@@ -1,6 +1,9 @@
 """Runs on made images whose class is plain to see, and what to compare of them."""
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +65,15 @@ def same_state(one, other):
     assert first is not None and second is not None
     assert first.step == second.step and first.tensors.keys() == second.tensors.keys()
     return all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
+
+
+def command(*arguments):
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "resnets", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,  # a process group, as a shell makes one
+    )

@@ -59,7 +59,7 @@ def test_a_writer_killed_between_renames_leaves_a_model_that_is_found(tmp_path, 
 def test_a_wrong_path_says_what_to_give(tmp_path):
     with pytest.raises(ModelFileError, match="no model or run folder at .*nowhere"):
         read_sealed(tmp_path / "nowhere")
-    with pytest.raises(ModelFileError, match="holds no sealed model"):
+    with pytest.raises(ModelFileError, match="is no run folder and no sealed model"):
         read_sealed(tmp_path)
 
 

@@ -5,14 +5,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-import timm
 import torch
 import torchvision
-from timm.layers import BatchNormAct2d, create_conv2d
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet
-from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
+from counterparts import DEPTHS, timms
 from resnets.verification import CLAIMS
 from resnets.verification.claims import Claim
 from resnets.verification.published import TORCHVISION as ERRORS
@@ -64,37 +61,6 @@ def test_multiply_adds_called_torchvisions_are(name: str, claim: Claim) -> None:
 def test_torchvision_counts_googlenet_without_its_heads() -> None:
     (claim,) = [claim for claim in CLAIMS["googlenet"] if claim.about == "parameters that run"]
     assert claim.expected == record_of("googlenet")["num_params"]
-
-
-DEPTHS = {
-    "18": (2, 2, 2, 2),
-    "34": (3, 4, 6, 3),
-    "50": (3, 4, 6, 3),
-    "101": (3, 4, 23, 3),
-    "152": (3, 8, 36, 3),
-    "200": (3, 24, 36, 3),
-}
-
-
-def timms(name: str) -> nn.Module:
-    """timm's network of that form; those without a name in timm from its classes."""
-    depth = "".join(filter(str.isdigit, name))
-    if name.startswith("se_"):
-        return timm.create_model(f"seresnet{depth}")
-    if name.startswith("preact_"):
-        if timm.is_model(f"resnetv2_{depth}"):
-            return timm.create_model(f"resnetv2_{depth}")
-        return ResNetV2(
-            layers=list(DEPTHS[depth]), conv_layer=create_conv2d, norm_layer=BatchNormAct2d
-        )
-    build: Any = ResNet  # its types ask for an instance of a block
-    return build(
-        BasicBlock if depth in ("18", "34") else Bottleneck,
-        DEPTHS[depth],
-        stem_width=32,
-        stem_type="deep",
-        avg_down=name.endswith("d"),
-    )
 
 
 @pytest.mark.parametrize("name", TIMM)

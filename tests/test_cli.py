@@ -106,7 +106,7 @@ def test_predict_answers_every_image_in_order_and_exits_1_for_an_unreadable_one(
         (["train", "empty"], "empty"),
         (["train"], "no data given"),
         (["evaluate", "runs/nothing"], "no model or run folder at runs/nothing"),
-        (["evaluate", "photos"], "holds no sealed model"),
+        (["evaluate", "photos"], "is no run folder and no sealed model"),
         (["evaluate", "runs/photos", "--split", "tset"], "tset"),
         (["predict", "runs/photos", "empty"], "no image in the folder empty"),
         (["predict", "runs/photos", "photos", "--json", "--csv"], "choose one"),

@@ -105,6 +105,14 @@ def test_a_run_folder_is_described_as_it_was_trained(tmp_path: Path) -> None:
     assert describe(with_options).spec.shortcut == "B"  # type: ignore[attr-defined]
 
 
+def test_the_architecture_of_a_run_with_options_can_be_typed_again(tmp_path: Path) -> None:
+    dilated = {"replace_stride_with_dilation": [True, False, False], "shortcut": "B"}
+    run = sealed(tmp_path / "run", options=dilated)
+    first = describe(run)
+    again = describe(first.architecture, first.cost.input_size)
+    assert again.spec == first.spec and again.architecture == first.architecture
+
+
 def test_two_networks_side_by_side_and_what_differs() -> None:
     both = told("describe", "resnet50", "resnet50_v1")
     assert [each["parameters"] for each in both["models"]] == [25_557_032] * 2

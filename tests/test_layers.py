@@ -18,9 +18,9 @@ LAYERS = [
     ["engines"],
     ["evaluation", "verification", "explanation", "description"],
     ["prediction", "diagram"],
-    ["report", "exporting", "importing", "benchmarking"],
+    ["report", "exporting", "importing"],
     ["training", "serving"],
-    ["experiments"],
+    ["experiments", "benchmarking"],
     ["cli"],
     ["__init__", "__main__"],
 ]

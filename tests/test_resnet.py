@@ -198,7 +198,14 @@ def test_every_option_makes_a_network_that_learns(name: str, options: dict[str, 
 
 @pytest.mark.parametrize(
     "options",
-    [{"shortcut": "A"}, {"stem": "bare"}, {"stem": "deep"}, {"norm_layer": "group"}],
+    [
+        {"shortcut": "A"},
+        {"stem": "bare"},
+        {"stem": "deep"},
+        {"norm_layer": "group"},
+        {"zero_init_residual": True},
+        {"replace_stride_with_dilation": (False, True, True)},
+    ],
     ids=lambda options: "-".join(options),
 )
 def test_options_of_pre_activation_make_networks_that_learn(options: dict[str, Any]) -> None:
@@ -206,9 +213,16 @@ def test_options_of_pre_activation_make_networks_that_learn(options: dict[str, A
 
 
 def learns(network: nn.Module) -> None:
-    with torch.enable_grad():
-        F.cross_entropy(network(torch.randn(2, 3, 64, 64)), torch.tensor([0, 1])).backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
+    """Every parameter moves within three steps, also what a zero in front of it holds back."""
+    before = {key: value.detach().clone() for key, value in network.named_parameters()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            F.cross_entropy(network(torch.randn(2, 3, 64, 64)), torch.tensor([0, 1])).backward()
+        optimizer.step()
+    for key, value in network.named_parameters():
+        assert not torch.equal(value, before[key]), key
 
 
 def test_options_may_stand_in_the_name() -> None:
@@ -233,6 +247,14 @@ def test_options_may_stand_in_the_name() -> None:
         ("resnet18:groups=2", "basic blocks have neither"),
         ("plain34:shortcut=A", "plain networks have no shortcut"),
         ("resnet50:zero_init_residual=1", "has the wrong type"),
+        ("plain20:drop_path=0.5", "drop_path has no effect on plain blocks"),
+        ("plain20:zero_init_residual=true", "zero_init_residual has no effect"),
+        ("tutorial_resnet18_96:drop_path=0.5", "has no effect on tutorial blocks"),
+        ("tutorial_resnet18_96:norm_layer=group", "a batch norm of its own"),
+        ("preact_resnet164:width_per_group=2", "leaves no channel of 16"),
+        ("resnet20:replace_stride_with_dilation=[false,false,true]", "there are 3 stages"),
+        ("resnet50d:replace_stride_with_dilation=[false,true,true]", "pools have thinned out"),
+        ("keras_resnet50v2:replace_stride_with_dilation=[false,true,true]", "thinned out"),
     ],
 )
 def test_a_wrong_option_is_told(name: str, message: str) -> None:
@@ -269,6 +291,31 @@ def test_zero_initialised_residuals_begin_as_shortcuts() -> None:
     assert len(norms) == 16 and all((value == 0).all() for value in norms)
     plain = create_model("resnet50", seed=0)
     assert all((value == 1).all() for key, value in plain.named_parameters() if "bn3.weight" in key)
+
+
+@pytest.mark.parametrize("name", ["preact_resnet18", "preact_resnet50", "keras_resnet50v2"])
+def test_zero_initialised_pre_activation_begins_as_shortcuts_and_learns(name: str) -> None:
+    network = create_model(name, num_classes=3, seed=0, zero_init_residual=True)
+    block = network.get_submodule("layer1.1")
+    x = torch.randn(1, 256 if "50" in name else 64, 8, 8)
+    assert torch.equal(block(x), x)
+    learns(network)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "resnet50", "resnet50_v1", "preact_resnet18", "preact_resnet50", "resnet20"],
+)
+def test_dilation_keeps_the_pixels_a_stride_would_have_left(name: str) -> None:
+    """A dilated network at every second or fourth pixel is the strided one."""
+    stages = len(RESIDUAL[name].depths)
+    switches = (False, True, True) if stages == 4 else (True, True, False)
+    strided = create_model(name, seed=0).double().eval()
+    dilated = create_model(name, seed=0, replace_stride_with_dilation=switches).double().eval()
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    last = f"layer{stages}"
+    found = dilated.features(x, at=[last])[last][:, :, ::4, ::4]
+    assert relative_difference(found, strided.features(x, at=[last])[last]) < 1e-12
 
 
 def test_drop_path_drops_whole_residuals_and_keeps_the_mean() -> None:

@@ -84,7 +84,8 @@ def simulate(clock, seconds, step_seconds, *, validation=2.0, closing=5.0):
         started=clock.now - 7.0,  # checks before the first step
         steps_per_epoch=50,
         validation_seconds=validation,
-        closing_seconds=closing,
+        scoring_seconds=closing,
+        writing_seconds=0.0,
     )
     step, plans, validations = 0, [Plan(0, 10**9, 0)], []
     while progress(step, plans) != 1:
@@ -126,7 +127,8 @@ def test_one_slow_moment_does_not_end_a_run(monkeypatch):
         started=clock.now,
         steps_per_epoch=70,
         validation_seconds=0.1,
-        closing_seconds=3.0,
+        scoring_seconds=3.0,
+        writing_seconds=0.0,
     )
     step, plans, validations = 0, [Plan(0, 10**9, 0)], 0
     while progress(step, plans) != 1:

@@ -19,7 +19,8 @@ from resnets.checkpoint import newest_state, read_sealed
 from resnets.data import from_arrays
 from resnets.errors import CannotGoOn, ConfigError, DataError
 from resnets.training.run import train
-from runs import dataset, fit, pictures, rows_of, same_state, save_folder, without_times
+from resnets.training.setup import resolve
+from runs import command, dataset, fit, pictures, rows_of, same_state, save_folder, without_times
 
 
 def test_arrays_train_to_a_sealed_model_that_is_right(tmp_path):
@@ -50,7 +51,7 @@ def test_the_same_call_again_returns_the_finished_run(tmp_path):
 def test_other_settings_in_the_same_folder_name_the_ways_on(tmp_path):
     options = {"out": tmp_path / "run", "epochs": 1, "batch_size": 8}
     fit(dataset(), **options)
-    with pytest.raises(ConfigError, match=r"learning_rate = 0\.2, not 0\.5(.|\n)*--fresh"):
+    with pytest.raises(ConfigError, match=r"learning_rate = 0\.05, not 0\.5(.|\n)*--fresh"):
         fit(dataset(), **options, learning_rate=0.5)
     with pytest.raises(ConfigError, match="--extend"):
         fit(dataset(), **(options | {"epochs": 2}))
@@ -201,6 +202,22 @@ def test_validation_is_told_to_have_no_effect_only_beside_a_val_split(tmp_path, 
     assert ("validation has no effect" in capsys.readouterr().err) == own
 
 
+@pytest.mark.parametrize(
+    ("options", "rate"),
+    [
+        ({"batch_size": 32}, 0.1),  # the root of a quarter of 128
+        ({"batch_size": 32, "model": "nin_cifar"}, 0.005),
+        ({"batch_size": 32, "learning_rate": 0.3}, 0.3),
+        ({"batch_size": 32, "recipe": "paper-cifar"}, 0.1),
+    ],
+)
+def test_the_default_rate_fits_the_batch_and_the_network(options, rate):
+    images, labels = pictures(64, 32)
+    data = from_arrays((images, labels), classes=("left", "right"))
+    config, _ = resolve(options, data)
+    assert config.learning_rate == pytest.approx(rate)
+
+
 def test_a_network_that_takes_few_sizes_gets_one_and_refuses_others(tmp_path):
     with pytest.raises(ConfigError, match="--image-size 96"):
         fit(dataset(), out=tmp_path / "run", model="tutorial_resnet18_96", image_size=32)
@@ -287,18 +304,6 @@ def test_a_folder_that_is_no_run_is_not_touched(tmp_path):
     with pytest.raises(ConfigError, match="is no run folder"):
         fit(dataset(), out=tmp_path, epochs=1)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def command(*arguments):
-    environment = os.environ | {"OMP_NUM_THREADS": "2"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "resnets", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-        start_new_session=True,  # a process group, as a shell makes one
-    )
 
 
 @pytest.mark.parametrize("odd", [False, True], ids=["in memory", "photos"])

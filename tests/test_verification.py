@@ -1,22 +1,24 @@
 """Claims hold for the networks as they are, fail for mutants, and come from somewhere else."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import resnets.verification
 from resnets.cli.app import app
-from resnets.errors import UnknownName
+from resnets.errors import ConfigError, UnknownName
 from resnets.models import BUILDERS, Network, create_model, list_models
-from resnets.models.blocks import PlainBlock
+from resnets.models.blocks import BasicBlock, PlainBlock
 from resnets.models.specs import SPECS
 from resnets.models.specs.classic import ConvNetSpec, NiNSpec, vgg_stages
+from resnets.models.specs.residual import RESIDUAL, Shortcut, Stem, StrideOn
 from resnets.models.stems import PadShortcut
 from resnets.verification import CLAIMS, Verdict, matching, verify, verify_network
 from resnets.verification.claims import Claim
@@ -105,6 +107,22 @@ def become_plain(path: str) -> Callable[[Network], None]:
     return mutate
 
 
+def without_pools(network: Network) -> None:
+    """Keep all stages of a network at full size."""
+    for part in list(network.modules()):
+        for name, child in part.named_children():
+            if isinstance(child, nn.MaxPool2d):
+                setattr(part, name, nn.Identity())
+
+
+def pool_largest(network: Network) -> None:
+    """Let shortcuts take the largest of four pixels in place of their mean."""
+    for part in list(network.modules()):
+        for name, child in part.named_children():
+            if isinstance(child, nn.AvgPool2d):
+                setattr(part, name, nn.MaxPool2d(child.kernel_size, child.stride))
+
+
 MUTANTS: list[tuple[str, Callable[[Network], None], set[str]]] = [
     ("resnet50", no_stride("layer3"), {"sides, conv1 to layer4", "strides", "multiply-adds"}),
     ("resnet18", no_stride("layer2"), {"sides, conv1 to layer4", "strides", "multiply-adds"}),
@@ -123,6 +141,10 @@ MUTANTS: list[tuple[str, Callable[[Network], None], set[str]]] = [
     ("resnext50_32x4d", add_bias("layer3.1.conv2"), {"parameters"}),
     ("resnet34", become_plain("layer1.1"), {"shortcuts"}),
     ("resnet20", become_plain("layer3.2"), {"shortcuts"}),
+    ("resnet50c", swap_strides("conv1.0", "conv1.3"), {"stem", "multiply-adds"}),
+    ("resnet50d", swap_strides("conv1.0", "conv1.3"), {"stem", "multiply-adds"}),
+    ("resnet50d", pool_largest, {"shortcut layers"}),
+    ("highway19", without_pools, {"sides", "multiply-adds"}),
 ]
 
 
@@ -148,6 +170,12 @@ ONE_TOWER = tuple(
     [
         ("resnet34", {"shortcut": "A"}, {"parameters", "shortcut parameters"}),
         ("resnet34", {"shortcut": "C"}, {"parameters", "shortcut parameters"}),
+        ("resnet50d", {"shortcut": "B"}, {"shortcut layers"}),  # of the same size
+        ("resnet18d", {"shortcut": "B"}, {"shortcut layers"}),
+        ("preact_resnet50", {"stem": "bare"}, {"stem"}),
+        ("resnet50", {"norm_layer": "group"}, {"norms", "stem", "residual"}),
+        ("tutorial_resnet18_96", {"block": "basic"}, {"residual"}),
+        ("resnet18", {"block": "tutorial"}, {"residual"}),
         ("resnet50", {"shortcut": "A"}, {"parameters", "shortcut parameters"}),
         ("resnet34_option_a", {"shortcut": "B"}, {"parameters", "shortcut parameters"}),
         ("resnet20", {"shortcut": "B"}, {"parameters", "shortcut parameters"}),
@@ -183,6 +211,86 @@ def test_a_row_with_a_wrong_field_fails_the_claim_it_breaks(
     name: str, changes: dict[str, Any], claims: set[str]
 ) -> None:
     assert claims <= failing(verify_network(name, on_meta(name, **changes)))
+
+
+OTHERS: dict[str, tuple[Any, ...]] = {
+    "shortcut": get_args(Shortcut),
+    "stem": get_args(Stem),
+    "stride_on": get_args(StrideOn),
+    "groups": (2,),
+    "width_per_group": (32,),
+    "replace_stride_with_dilation": ((True, False, False),),
+    "norm_layer": ("group",),
+}
+"""What an option may be instead."""
+UNSEEN = {
+    "zero_init_residual": "the weights at the start, of which no claim speaks",
+    "drop_path": "nothing while evaluating",
+}
+"""Options that change what no claim can see, and what that is."""
+SAME = {("tutorial_resnet18_96", "shortcut", "keras_v2")}
+"""What is no other network: all shortcuts here that skip pixels also have new channels."""
+SMALL = [name for name, spec in RESIDUAL.items() if sum(spec.depths) <= 16]
+QUICK = {(RESIDUAL[name].block, RESIDUAL[name].shortcut): name for name in reversed(SMALL)}
+
+
+def changed(name: str) -> Iterator[tuple[str, Network]]:
+    """The networks that one option set otherwise makes of a row, where that can be.
+
+    Of deep networks one for each option, of others all.
+    """
+    for option in RESIDUAL[name].options:
+        others = () if option in UNSEEN else OTHERS[option]
+        same = getattr(RESIDUAL[name], option)
+        for value in others:
+            if value == same or (name, option, value) in SAME:
+                continue
+            with contextlib.suppress(ConfigError):
+                yield f"{option}={value}", on_meta(name, **{option: value})
+                if name not in SMALL:
+                    break
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK.values() else pytest.mark.slow)
+        for name in RESIDUAL
+    ],
+)
+def test_every_option_set_otherwise_fails_a_claim(name: str) -> None:
+    for change, network in changed(name):
+        try:
+            verdicts = verify_network(name, network)
+        except ConfigError:
+            continue  # it cannot even take its own images
+        assert failing(verdicts), f"nobody sees {change}"
+
+
+class CalledOtherwise(BasicBlock):
+    """A basic block whose shortcut has another name."""
+
+    shortcut: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(residual + self.shortcut(x))
+
+
+def test_a_shortcut_is_found_by_what_it_does_whatever_it_is_called() -> None:
+    network = create_model("resnet20_option_b")
+    for block in list(network.modules()):
+        if isinstance(block, BasicBlock):
+            block.add_module("shortcut", block._modules.pop("downsample"))
+            block.__class__ = CalledOtherwise
+    assert not any("downsample" in name for name, _ in network.named_modules())
+    assert not failing(verify_network("resnet20_option_b", network))
+
+
+def test_frozen_layers_are_seen_and_stay_frozen() -> None:
+    network = create_model("resnet20_option_b").requires_grad_(False)
+    assert not failing(verify_network("resnet20_option_b", network))
+    assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_another_network_under_the_name_fails() -> None:

@@ -94,6 +94,11 @@ def read_sealed(path: str | Path) -> Sealed:
             fix="give the folder that `resnets train` printed, such as runs/photos",
         )
     if not folder.exists() and not _siblings(folder):
+        if not (path / "config.toml").exists():
+            raise ModelFileError(
+                f"{path} is no run folder and no sealed model",
+                fix="give the folder that `resnets train` or `resnets import` printed",
+            )
         raise ModelFileError(
             f"{path} holds no sealed model",
             fix="let the run finish (the same `resnets train` command continues it)",

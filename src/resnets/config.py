@@ -17,6 +17,8 @@ AutoAugment = Literal["none", "rand", "trivial"]
 Balance = Literal["none", "weights", "order"]
 Precision = Literal["auto", "fp32", "bf16"]
 Initialisation = Literal["he", "xavier"]
+AUTO = "auto"
+"""As a batch size: the recipe's, in parts that fit into the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +104,12 @@ class TrainConfig:
     steps: int | None = None
     """Optimizer steps in all, instead of epochs (the papers count so)."""
     batch_size: int = 128
+    micro_batch: int | None = None
+    """The most images that pass through the network at once: a larger batch goes in equal parts,
+    and batch norm then averages over a part. ``None``: the whole batch."""
+    checkpoint_activations: bool = False
+    """Whether blocks compute their activations again in the backward pass instead of keeping them
+    (arXiv:1604.06174): less memory, about a third more time, the same bits."""
     learning_rate: float = 0.1
     """The highest rate of the schedule."""
     schedule: Schedule = "cosine"
@@ -166,7 +174,7 @@ class TrainConfig:
                 object.__setattr__(self, name, tuple(value))
         check_choices(self)
         positive = ("epochs", "budget", "steps", "batch_size", "learning_rate", "image_size")
-        for name in (*positive, "threads", "patience", "crop_scale"):
+        for name in (*positive, "micro_batch", "threads", "patience", "crop_scale"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name}={value} must be above zero", fix=f"raise {name}")
@@ -188,10 +196,11 @@ class TrainConfig:
         given = [f"{name}={value}" for name, value in lengths.items() if value is not None]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} both say how long", fix="give one of them")
-        if self.batch_size == 1:
-            raise ConfigError(
-                "batch_size=1 leaves batch norm nothing to average over", fix="use 2 or more"
-            )
+        for name in ("batch_size", "micro_batch"):
+            if getattr(self, name) == 1:
+                raise ConfigError(
+                    f"{name}=1 leaves batch norm nothing to average over", fix="use 2 or more"
+                )
         if any(not 0 < drop < 1 for drop in self.lr_drops):
             raise ConfigError(
                 f"lr_drops={self.lr_drops} are shares of the run",

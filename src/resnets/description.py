@@ -13,7 +13,7 @@ from resnets.checkpoint import read_sealed
 from resnets.cost import CONVENTION, BlockCost, Cost, measure
 from resnets.errors import ConfigError
 from resnets.models import Network, create_model
-from resnets.models.specs import SPECS, Spec, spec_of
+from resnets.models.specs import SPECS, Spec, spec_name, spec_of
 
 TOLD = {"family", "source", "note", "classes", "input_size", "sides"}
 """Fields of a row that a description tells of every network."""
@@ -26,7 +26,7 @@ class Description:
     name: str
     """As it was asked for."""
     architecture: str
-    """The network's name in the table, with its options."""
+    """The network's name in the table, with its options, as ``create_model`` reads it back."""
     spec: Spec
     classes: int
     network: Network
@@ -101,7 +101,7 @@ def describe(model: str | Path, input_size: Sequence[int] | None = None) -> Desc
         network = create_model(name, num_classes=classes, in_channels=size[0], **options)
     return Description(
         name=text,
-        architecture=":".join([name, *(f"{key}={value}" for key, value in options.items())]),
+        architecture=spec_name(name, options),
         spec=spec,
         classes=spec.classes if classes is None else classes,
         network=network,

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
+import math
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +15,14 @@ import torch
 
 from resnets.checkpoint import make_folder, seal
 from resnets.config import Interpolation, Preprocess
+from resnets.data.listing import told
 from resnets.errors import ConfigError
 from resnets.models import create_model
+from resnets.models.network import check_sides
 from resnets.models.specs import parse_name, spec_of
 from resnets.models.weights import Weights, fit_weights, held_sizes, read_weights
 from resnets.models.weights.fitting import check_same_network
+from resnets.models.weights.foreign import KERAS
 from resnets.prediction import MEAN_IMAGE
 
 
@@ -97,7 +101,9 @@ def import_model(
         size if image_size is None else (size[0], image_size, image_size),
         {"mean": mean, "std": std, "crop_pct": crop_pct, "interpolation": interpolation},
         resized=image_size is not None,
+        fix=_normalisation(str(source), name),
     )
+    check_sides(network.spec, *preprocess.input_size[1:])
     if bgr:
         first = next(key for key, tensor in state.items() if tensor.ndim == 4)
         state[first] = state[first].flip(1)
@@ -112,7 +118,7 @@ def import_model(
         preprocess=preprocess,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         sha256=weights.sha256,
-        notes=weights.notes,
+        notes=(*weights.notes, *_renamed(weights.classes, chosen)),
     )
 
 
@@ -129,7 +135,7 @@ def read_classes(text: str) -> list[str]:
             )
         return [name.strip() for name in text.split(",")]
     try:
-        content = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8-sig")  # Windows may begin with a mark
         if path.suffix.lower() == ".json":
             names = json.loads(content)
             if isinstance(names, list) and all(isinstance(name, str) for name in names):
@@ -174,27 +180,51 @@ def _classes(names: Sequence[str] | None, outputs: int | None, source: str) -> t
     return tuple(names)
 
 
+def _renamed(before: tuple[str, ...] | None, now: tuple[str, ...]) -> list[str]:
+    """A sentence where the source names its classes otherwise."""
+    if before is None or before == now:
+        return []
+    return [f"the classes {told(map(repr, before))} are called {told(map(repr, now))} from now on"]
+
+
+def _normalisation(source: str, model: str) -> str:
+    """What to add for weights that do not say how their images were normalised."""
+    if source.lower().endswith(KERAS):  # keras.applications' preprocess_input: "tf" and "caffe"
+        flags = "--mean 0.5 --std 0.5"
+        if not model.startswith("keras_"):
+            flags = "--bgr --mean 0.48502,0.45795,0.4076 --std 0.00392157"
+        return f"for images that went through Keras's preprocess_input add {flags}"
+    return (
+        "add --mean and --std as in training, such as --mean 0.485,0.456,0.406 "
+        "--std 0.229,0.224,0.225, or --mean 0 --std 1 for none"
+    )
+
+
 def _preprocess(
     held: Preprocess | None,
     input_size: tuple[int, int, int],
     given: dict[str, Any],
     *,
     resized: bool,
+    fix: str,
 ) -> Preprocess:
     """The source's preprocessing, changed by what was given."""
     values = {key: value for key, value in given.items() if value is not None}
     if held is None and not {"mean", "std"} <= values.keys():
         raise ConfigError(
             "nothing says how images were normalised when these weights were trained",
-            fix="add --mean and --std as in training, such as --mean 0.485,0.456,0.406 "
-            "--std 0.229,0.224,0.225, or --mean 0 --std 1 for none",
+            fix=fix,
         )
     for key in {"mean", "std"} & values.keys():
         each = tuple(values[key])
         values[key] = each * input_size[0] if len(each) == 1 else each
-    if max(values.get("mean", (0,))) > 1:
+    for key in {"mean", "std"} & values.keys():
+        if not all(math.isfinite(number) for number in values[key]):
+            raise ConfigError(f"the {key} {values[key]} is not finite", fix="give numbers")
+    if max(*values.get("mean", (0,)), *values.get("std", (0,))) > 1:
         raise ConfigError(
-            f"the mean {values['mean']} is not that of pixels between 0 and 1",
+            "mean and std are not those of pixels between 0 and 1: "
+            f"{values.get('mean')}, {values.get('std')}",
             fix="divide mean and std by 255",
         )
     if held is None:

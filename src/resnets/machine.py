@@ -1,12 +1,18 @@
-"""What this machine offers: cores, and whether bf16 is faster."""
+"""What this machine offers: cores, how busy they are, memory, and whether bf16 is faster."""
 
 import os
+import platform
 from pathlib import Path
 
 from resnets.errors import ConfigError
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """Where a Linux container says how much processor time it may use."""
+MEMORY_LIMITS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Where it says how much memory it may use and uses, in the newer and in the older form."""
 
 
 def available_cores() -> int:
@@ -22,10 +28,63 @@ def available_cores() -> int:
         return cores
 
 
+def processor() -> str:
+    """The processor's name and the cores this process may use, as in ``AMD EPYC, 2 cores``."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{name}, {available_cores()} cores"
+
+
+def load_average() -> float | None:
+    """Processes that ran or waited to run in the last minute; ``None`` where nobody counts."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def default_threads() -> int:
     """Threads for arithmetic: OMP_NUM_THREADS where it is set, else the cores."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) else available_cores()
+
+
+def available_memory() -> int | None:
+    """Bytes that can still be had without swapping, where Linux tells.
+
+    Within a container it is no more than its limit leaves; the files it has read are counted as
+    used there, although they would make room.
+    """
+    free = _kilobytes("/proc/meminfo", "MemAvailable")
+    if free is None:
+        return None
+    left = [free * 1024]
+    for limit, used in MEMORY_LIMITS:
+        try:
+            left.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+        except (OSError, ValueError):  # no such file, or "max": no limit
+            continue
+    return max(0, min(left))
+
+
+def peak_memory() -> int | None:
+    """The most bytes this process has had in memory at once, where Linux tells.
+
+    Of this program alone: ``getrusage`` counts what ran in the process before it as well.
+    """
+    peak = _kilobytes("/proc/self/status", "VmHWM")
+    return None if peak is None else peak * 1024
+
+
+def _kilobytes(path: str, key: str) -> int | None:
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return None
+    found = (line.split()[1] for line in lines if line.startswith(key + ":"))
+    return next(map(int, found), None)
 
 
 def usable_device(name: str) -> str:

@@ -39,7 +39,11 @@ def import_command(
         Interpolation | None, typer.Option(help="of the resize: bilinear or bicubic")
     ] = None,
     bgr: Annotated[
-        bool, typer.Option("--bgr", help="the weights expect blue first, as Keras's v1 ResNets")
+        bool,
+        typer.Option(
+            "--bgr",
+            help="the weights expect blue first, as Keras's v1 ResNets; means stay red first",
+        ),
     ] = False,
     licence: Annotated[str | None, typer.Option("--license", help="of the weights")] = None,
     out: Annotated[Path | None, typer.Option(help="new folder  [default: imported/NAME]")] = None,

@@ -15,18 +15,24 @@ MANY = 10
 
 @app.command()
 def models(
-    pattern: Annotated[str, typer.Argument(help="names to list, such as 'resnet1*'")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(help="names to list, such as 'resnet1*', or a part of them")
+    ] = "*",
     as_json: AsJson = False,
 ) -> None:
     """List the networks: name, parameters, multiply-adds, input size, paper, weights."""
     from resnets.console import show_models, warn
     from resnets.cost import MULTIPLY_ADDS, model_rows
+    from resnets.models import list_models
 
     def counting(networks: int) -> None:
         if networks > MANY:
             warn(f"counting what {networks} networks cost; the next time it is remembered")
 
-    rows = model_rows(pattern, counting=counting)
+    part = f"*{pattern.lower()}*"
+    rows = model_rows(
+        pattern if list_models(pattern) or not list_models(part) else part, counting=counting
+    )
     show_models(rows, as_json=as_json, convention=MULTIPLY_ADDS)
 
 
@@ -56,16 +62,20 @@ def describe(
     ] = None,
 ) -> None:
     """What a network is and costs: shapes, parameters, multiply-adds, memory, receptive field."""
-    from resnets.checkpoint import write_durably
+    from resnets.checkpoint import make_folder, write_durably
     from resnets.console import say, show_comparison, show_description
     from resnets.description import compare, parse_size
     from resnets.description import describe as describe_network
     from resnets.diagram import draw
 
+    if diagram and diagram.suffix.lower() != ".svg":
+        raise ConfigError(f"--diagram {diagram}: a diagram is an SVG", fix="end its name in .svg")
     size = parse_size(input_size) if input_size else None
     if other:
         if diagram:
             raise ConfigError("--diagram with two networks", fix="draw them one by one")
+        if layers:
+            raise ConfigError("--layers with two networks", fix="describe them one by one")
         comparison = compare(model, other, size)
         if as_json:
             print(json.dumps(comparison.to_dict()))
@@ -74,6 +84,7 @@ def describe(
         return
     description = describe_network(model, size)
     if diagram:
+        make_folder(diagram.absolute().parent)
         write_durably(diagram, draw(description).encode())
     if as_json:
         print(json.dumps(description.to_dict()))

@@ -7,7 +7,7 @@ import typer
 
 from resnets.cli import STARTED
 from resnets.cli.app import DataDir, app
-from resnets.config import TrainConfig, check_keys
+from resnets.config import AUTO, TrainConfig, check_keys
 from resnets.errors import ConfigError
 
 
@@ -43,7 +43,18 @@ def train(
     config: Annotated[Path | None, typer.Option(help="repeat a run from its config.toml")] = None,
     image_size: Annotated[int | None, typer.Option(help="side of the network's input")] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", "-b", help="images per step")
+        str | None,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            help="images per step; auto: the recipe's, in parts that fit into the memory",
+        ),
+    ] = None,
+    checkpoint_activations: Annotated[
+        bool | None,
+        typer.Option(
+            "--checkpoint-activations", help="less memory for about a third more time, same result"
+        ),
     ] = None,
     lr: Annotated[float | None, typer.Option(help="highest learning rate")] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", "--wd")] = None,
@@ -84,7 +95,8 @@ def train(
         "budget": budget,
         "recipe": recipe,
         "image_size": image_size,
-        "batch_size": batch_size,
+        "batch_size": batch_size_of(batch_size),
+        "checkpoint_activations": checkpoint_activations,
         "learning_rate": lr,
         "weight_decay": weight_decay,
         "validation": validation,
@@ -118,6 +130,18 @@ def train(
         show_scores(run.scores)
     say(f"run folder: {run.path}")
     say(f"next: resnets predict {run.path} IMAGE...")
+
+
+def batch_size_of(text: str | None) -> int | str | None:
+    """A number of images, ``"auto"``, or nothing. Raises ``ConfigError`` for other texts."""
+    if text is None or text == AUTO:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(
+            f"--batch-size {text} is no number of images", fix="give a number, or auto"
+        ) from None
 
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from resnets.console.networks import (
 )
 from resnets.console.progress import Progress
 from resnets.console.scores import show_predictions, show_scores
+from resnets.console.speed import show_benchmark
 from resnets.console.text import percent, printable, say, warn
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "percent",
     "printable",
     "say",
+    "show_benchmark",
     "show_comparison",
     "show_description",
     "show_models",

@@ -13,7 +13,8 @@ import platformdirs
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from resnets.cost.trace import multiply_adds, run_operation
+from resnets.cost.products import multiply_adds
+from resnets.cost.trace import run_operation
 from resnets.errors import UnknownName
 from resnets.models import create_model, list_models
 from resnets.models.specs import SPECS

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from resnets.cost.counts import Cost
+from resnets.cost.products import unfused
 from resnets.cost.trace import Trace
 from resnets.errors import ConfigError, ResnetsError
 from resnets.models import Network
+from resnets.models.network import check_sides
 
 
 def measure(model: nn.Module, input_size: Sequence[int]) -> Cost:
@@ -22,7 +24,8 @@ def measure(model: nn.Module, input_size: Sequence[int]) -> Cost:
     Args:
         input_size: channels, height, width.
 
-    Raises ``ConfigError`` for a size that the network cannot take.
+    Raises ``ConfigError`` for a size that the network cannot take, and for an operation that has
+    weights of which nothing here knows how often they are used.
     """
     size = check_size(input_size)
     images = _image(model, size)
@@ -30,7 +33,7 @@ def measure(model: nn.Module, input_size: Sequence[int]) -> Cost:
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        with torch.no_grad(), trace.watching(), trace:
+        with torch.no_grad(), unfused(), trace.watching(), trace:
             output = _run(model, images, trace)
     except ResnetsError:
         raise
@@ -75,7 +78,7 @@ def _run(model: nn.Module, images: Tensor, trace: Trace) -> Any:
     """The network's answer; one of ours goes from point to point, so that blocks know theirs."""
     if not isinstance(model, Network):
         return model(images)
-    model.check_sides(images)
+    check_sides(model.spec, *images.shape[-2:])
     for point in model.points:
         images = trace.step(point, getattr(model, point), images)
     return images

@@ -1,6 +1,5 @@
 """Follows one run of a network, operation by operation."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from resnets.cost.counts import BlockCost, LayerCost
 from resnets.cost.fields import ReceptiveField, aten, field_after
+from resnets.cost.products import check_counted, multiply_adds
 
 IMAGE = -1
 """The place of what no layer made."""
@@ -84,6 +84,8 @@ class Trace(TorchDispatchMode):
         call.operations += 1
         call.multiply_adds += multiply_adds(func.overloadpacket, args, output)
         maps = [each for each in tensors(args) if each in self._origins]
+        if maps:
+            check_counted(func, list(tensors(args)), type(call.module).__name__)
         made = list(tensors(output))
         if maps and made:
             known = [self._origins[each] for each in maps]
@@ -209,18 +211,6 @@ def run_operation(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     if func is aten.native_batch_norm.default and args[0].is_meta:
         return torch.empty_like(args[0]), *(args[0].new_empty(0) for _ in range(2))
     return func(*args, **kwargs)
-
-
-def multiply_adds(operation: Any, args: tuple[Any, ...], output: Any) -> int:
-    """Of a convolution or a matrix product; 0 for every other operation."""
-    if operation is aten.convolution:
-        x, weight, transposed = args[0], args[1], args[6]
-        return (x if transposed else output).numel() * math.prod(weight.shape[1:])
-    if operation in (aten.mm, aten.bmm):
-        return output.numel() * args[0].shape[-1]
-    if operation in (aten.addmm, aten.baddbmm):
-        return output.numel() * args[1].shape[-1]
-    return 0
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

@@ -86,8 +86,9 @@ def flow_of(network: nn.Module, cost: Cost, block: BlockCost, after: BlockCost |
         ends = _inside(cost.rows[ends[0]].inputs, block)
     if ends == [INPUT]:  # no two ways meet
         steps = _steps(network, cost, tail) + _mean(block)
-        if after and after.layers and min(after.layers[0].inputs) < block.first:
-            return Flow((steps, ()), "concat", ())  # as in dense blocks
+        around = after and after.layers and min(after.layers[0].inputs) < block.first
+        if around and len(block.output_shape) == 3:  # as in dense blocks
+            return Flow((steps, ()), "concat", ())
         return Flow((steps,), "", ())
     chains = [_chain(cost, block, end) for end in ends]
     # squeeze and excitation gates what it reads: its way begins with that one, and stands for both

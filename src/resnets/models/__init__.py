@@ -105,7 +105,8 @@ def _drawn(
     spec: Spec, num_classes: int, in_channels: int, initialisation: Initialisation
 ) -> Network:
     network = BUILDERS[type(spec)](spec, num_classes=num_classes, in_channels=in_channels)
-    network.initialise(initialisation)
+    if not next(network.parameters()).is_meta:  # there torch imports its compiler to draw nothing
+        network.initialise(initialisation)
     return network
 
 

@@ -5,6 +5,7 @@ torchvision's. Sums and ReLUs are made in place where nothing that the backward 
 overwritten.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,7 +17,8 @@ from resnets.models.specs.residual import ResNetSpec
 class Block(nn.Module):
     """A residual beside a shortcut: (N, in_channels, H, W) -> (N, expansion * width, H', W').
 
-    H' and W' are H and W divided by the stride, rounded up.
+    H' and W' are H and W divided by the stride, rounded up. ``dilations`` are those of the 3x3
+    convolutions up to the one that strides, and of the ones after it.
     """
 
     expansion = 1
@@ -29,12 +31,12 @@ class Block(nn.Module):
         width: int,
         *,
         stride: int = 1,
-        dilation: int = 1,
+        dilations: tuple[int, int] = (1, 1),
         downsample: nn.Module | None = None,
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self._residual(spec, in_channels, width, stride, dilation)
+        self._residual(spec, in_channels, width, stride, dilations)
         out_channels = width * self.expansion
         self.se: nn.Module = nn.Identity()
         if spec.squeeze:
@@ -43,13 +45,18 @@ class Block(nn.Module):
         self.downsample = downsample or nn.Identity()
 
     def _residual(
-        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        width: int,
+        stride: int,
+        dilations: tuple[int, int],
     ) -> None:
         """Make the layers of the residual."""
         raise TypeError("a block is one of the classes below")
 
-    def last_norm(self) -> nn.Module:
-        """The norm whose scale is the residual's size, where the block ends in one."""
+    def scale_residual(self, factor: float) -> None:
+        """Multiply the residual by a factor, in the weights that set its size."""
         raise TypeError("a block is one of the classes below")
 
 
@@ -57,18 +64,24 @@ class BasicBlock(Block):
     """Two 3x3 convolutions (arXiv:1512.03385, Fig. 2 and Fig. 5 left)."""
 
     def _residual(
-        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        width: int,
+        stride: int,
+        dilations: tuple[int, int],
     ) -> None:
         first, second = (stride, 1) if spec.stride_on == "conv1" else (1, stride)
-        self.conv1 = conv3x3(in_channels, width, stride=first, dilation=dilation)
+        before, after = dilations if spec.stride_on == "conv1" else dilations[:1] * 2
+        self.conv1 = conv3x3(in_channels, width, stride=first, dilation=before)
         self.bn1 = norm(spec, width)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = conv3x3(width, width, stride=second, dilation=dilation)
+        self.conv2 = conv3x3(width, width, stride=second, dilation=after)
         self.bn2 = norm(spec, width)
 
-    def last_norm(self) -> nn.Module:
-        """The second norm."""
-        return self.bn2
+    def scale_residual(self, factor: float) -> None:
+        """In the second norm."""
+        _scale(self.bn2, factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """ReLU(residual + shortcut)."""
@@ -109,21 +122,27 @@ class Bottleneck(Block):
     expansion = 4
 
     def _residual(
-        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        width: int,
+        stride: int,
+        dilations: tuple[int, int],
     ) -> None:
         first, second = (stride, 1) if spec.stride_on == "conv1" else (1, stride)
         inner = int(width * spec.width_per_group / 64) * spec.groups
+        wide = dilations[spec.stride_on == "conv1"]
         self.conv1 = conv1x1(in_channels, inner, stride=first)
         self.bn1 = norm(spec, inner)
-        self.conv2 = conv3x3(inner, inner, stride=second, groups=spec.groups, dilation=dilation)
+        self.conv2 = conv3x3(inner, inner, stride=second, groups=spec.groups, dilation=wide)
         self.bn2 = norm(spec, inner)
         self.conv3 = conv1x1(inner, width * self.expansion)
         self.bn3 = norm(spec, width * self.expansion)
         self.relu = nn.ReLU(inplace=True)
 
-    def last_norm(self) -> nn.Module:
-        """The third norm."""
-        return self.bn3
+    def scale_residual(self, factor: float) -> None:
+        """In the third norm."""
+        _scale(self.bn3, factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """ReLU(residual + shortcut)."""
@@ -143,17 +162,23 @@ class PreActBasic(Block):
     """
 
     def _residual(
-        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        width: int,
+        stride: int,
+        dilations: tuple[int, int],
     ) -> None:
         first, second = (stride, 1) if spec.stride_on == "conv1" else (1, stride)
+        before, after = dilations if spec.stride_on == "conv1" else dilations[:1] * 2
         self.bn1: nn.Module = norm(spec, in_channels)
-        self.conv1 = conv3x3(in_channels, width, stride=first, dilation=dilation)
+        self.conv1 = conv3x3(in_channels, width, stride=first, dilation=before)
         self.bn2 = norm(spec, width)
-        self.conv2 = conv3x3(width, width, stride=second, dilation=dilation)
+        self.conv2 = conv3x3(width, width, stride=second, dilation=after)
 
-    def last_norm(self) -> nn.Module:
-        """The second norm: zero, it leaves nothing of the residual."""
-        return self.bn2
+    def scale_residual(self, factor: float) -> None:
+        """In the second convolution: behind a norm of zero no gradient would pass the ReLU."""
+        _scale(self.conv2, factor)
 
     def activated(self, x: Tensor) -> Tensor:
         """ReLU of the normed input; the input itself where the stem did both."""
@@ -178,20 +203,26 @@ class PreActBottleneck(PreActBasic):
     expansion = 4
 
     def _residual(
-        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        width: int,
+        stride: int,
+        dilations: tuple[int, int],
     ) -> None:
         first, second = (stride, 1) if spec.stride_on == "conv1" else (1, stride)
         inner = int(width * spec.width_per_group / 64) * spec.groups
+        wide = dilations[spec.stride_on == "conv1"]
         self.bn1: nn.Module = norm(spec, in_channels)
         self.conv1 = conv1x1(in_channels, inner, stride=first)
         self.bn2 = norm(spec, inner)
-        self.conv2 = conv3x3(inner, inner, stride=second, groups=spec.groups, dilation=dilation)
+        self.conv2 = conv3x3(inner, inner, stride=second, groups=spec.groups, dilation=wide)
         self.bn3 = norm(spec, inner)
         self.conv3 = conv1x1(inner, width * self.expansion)
 
-    def last_norm(self) -> nn.Module:
-        """The third norm: zero, it leaves nothing of the residual."""
-        return self.bn3
+    def scale_residual(self, factor: float) -> None:
+        """In the third convolution, as there."""
+        _scale(self.conv3, factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """residual + shortcut."""
@@ -207,15 +238,26 @@ class KerasBottleneck(PreActBottleneck):
     """Keras's V2 form: the last 1x1 has a bias, and a shortcut that only skips pixels reads x."""
 
     def _residual(
-        self, spec: ResNetSpec, in_channels: int, width: int, stride: int, dilation: int
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        width: int,
+        stride: int,
+        dilations: tuple[int, int],
     ) -> None:
-        super()._residual(spec, in_channels, width, stride, dilation)
+        super()._residual(spec, in_channels, width, stride, dilations)
         self.conv3 = conv1x1(self.conv3.in_channels, self.conv3.out_channels, bias=True)
 
     def shortcut(self, x: Tensor, activated: Tensor) -> Tensor:
         """A projection of the activated input, or pixels of the input itself."""
         projects = isinstance(self.downsample, nn.Sequential)
         return self.downsample(activated if projects else x)
+
+
+@torch.no_grad()
+def _scale(layer: nn.Module, factor: float) -> None:
+    for parameter in layer.parameters():
+        parameter.mul_(factor)
 
 
 BLOCKS: dict[residual.Block, type[Block]] = {

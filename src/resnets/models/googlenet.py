@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnets.models.checkpointing import Recomputing
 from resnets.models.layers import response_norm
 from resnets.models.network import Network, head_layer
 from resnets.models.specs.classic import GoogLeNetSpec, Widths
@@ -92,7 +93,7 @@ class Unit(nn.Module):
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
-class Inception(nn.Module):
+class Inception(Recomputing):
     """1x1, 3x3, 5x5 and pooled branches side by side (arXiv:1409.4842, Fig. 2b).
 
     (N, in_channels, H, W) -> (N, sum of the branches' widths, H, W)
@@ -114,6 +115,9 @@ class Inception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Each branch reads all of x."""
+        return self.run(self, self._branches, x)
+
+    def _branches(self, x: Tensor) -> Tensor:
         return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], 1)
 
 

@@ -37,7 +37,7 @@ class Network(nn.Module):
 
         Raises ``ConfigError`` for images of a size that the network cannot take.
         """
-        self.check_sides(x)
+        check_sides(self.spec, *x.shape[-2:])
         for point in self.points:
             x = getattr(self, point)(x)
         return x
@@ -52,7 +52,7 @@ class Network(nn.Module):
         wanted = set(self.points if at is None else [at] if isinstance(at, str) else at)
         for name in sorted(wanted.difference(self.points)):
             raise UnknownName("point", name, self.points, listing=f"use {', '.join(self.points)}")
-        self.check_sides(x)
+        check_sides(self.spec, *x.shape[-2:])
         found: dict[str, Tensor] = {}
         for point in self.points:
             if len(found) == len(wanted):
@@ -73,17 +73,6 @@ class Network(nn.Module):
         """
         return [(1.0, self(x))]
 
-    def check_sides(self, x: Tensor) -> None:
-        """Raise ``ConfigError`` for images whose height or width the network cannot take."""
-        height, width = x.shape[-2:]
-        smallest, largest = self.spec.sides
-        if min(height, width) < smallest or (largest and max(height, width) > largest):
-            sides = f"of {smallest} to {largest}" if largest else f"of at least {smallest}"
-            raise ConfigError(
-                f"this network cannot take images of {height}x{width} pixels",
-                fix=f"give images with sides {sides} pixels",
-            )
-
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
         """Draw the weights from torch's global generator; biases stay as torch drew them.
@@ -98,6 +87,17 @@ class Network(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
             elif isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def check_sides(spec: Spec, height: int, width: int) -> None:
+    """Raise ``ConfigError`` for images of a size that a row's network cannot take."""
+    smallest, largest = spec.sides
+    if min(height, width) < smallest or (largest and max(height, width) > largest):
+        sides = f"of {smallest} to {largest}" if largest else f"of at least {smallest}"
+        raise ConfigError(
+            f"this network cannot take images of {height}x{width} pixels",
+            fix=f"give images with sides {sides} pixels",
+        )
 
 
 def head_layer(features: int, classes: int) -> nn.Module:

@@ -6,12 +6,14 @@ takes its weights.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnets.config import Initialisation
+from resnets.models.checkpointing import Recomputing
 from resnets.models.layers import conv1x1, conv3x3
 from resnets.models.network import Network, head_layer
 from resnets.models.specs import Spec
@@ -54,7 +56,7 @@ class Highway(Network):
                 module.gate.get_parameter("bias").fill_(self.spec.gate_bias)
 
 
-class HighwayLayer(nn.Module):
+class HighwayLayer(Recomputing):
     """T * H + (1 - T) * x (arXiv:1505.00387, Eq. 3): (N, width, H, W) -> the same."""
 
     def __init__(self, width: int) -> None:
@@ -64,6 +66,9 @@ class HighwayLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """A mixture, pixel by pixel, of what the layer makes of x and of x itself."""
+        return self.run(self, self._mixed, x)
+
+    def _mixed(self, x: Tensor) -> Tensor:
         gate = torch.sigmoid(self.gate(x))
         return gate * F.relu(self.transform(x)) + (1 - gate) * x
 
@@ -111,7 +116,7 @@ def stem(spec: DenseNetSpec, in_channels: int) -> Layers:
     }
 
 
-class DenseBlock(nn.Sequential):
+class DenseBlock(Recomputing, nn.Sequential):
     """(N, in_channels, H, W) -> (N, in_channels + depth * growth, H, W), the input first."""
 
     def __init__(self, spec: DenseNetSpec, in_channels: int, depth: int) -> None:
@@ -123,8 +128,12 @@ class DenseBlock(nn.Sequential):
         """Every layer reads the input and what all layers before it added."""
         maps = [x]
         for layer in self:
-            maps.append(layer(torch.cat(maps, 1)))
+            maps.append(self.run(layer, partial(_read_all, layer), *maps))
         return torch.cat(maps, 1)
+
+
+def _read_all(layer: nn.Module, *maps: Tensor) -> Tensor:
+    return layer(torch.cat(maps, 1))
 
 
 class DenseLayer(nn.Sequential):

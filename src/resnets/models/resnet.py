@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from resnets.config import Initialisation
 from resnets.models.blocks import BLOCKS, Block
+from resnets.models.checkpointing import Stage
 from resnets.models.layers import norm
 from resnets.models.network import Network, head_layer
 from resnets.models.specs.residual import ResNetSpec
@@ -46,12 +47,12 @@ class ResNet(Network):
                     channels,
                     spec.widths[index],
                     stride=stride if strides else 1,
-                    dilation=dilation if place else before,  # as torchvision's first blocks
+                    dilations=(dilation if place else before, dilation),
                     drop_path=spec.drop_path * (made + 1) / sum(spec.depths),
                 )
                 channels, made = spec.widths[index] * block.expansion, made + 1
                 blocks.append(block)
-            self.add_module(name, nn.Sequential(*blocks))
+            self.add_module(name, Stage(*blocks))
         return channels
 
     def stem(self, x: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class ResNet(Network):
         if self.spec.zero_init_residual:
             for block in self.modules():
                 if isinstance(block, Block):
-                    nn.init.zeros_(block.last_norm().get_parameter("weight"))
+                    block.scale_residual(0.0)
 
 
 class PreActResNet(ResNet):
@@ -95,7 +96,7 @@ def make_block(
     width: int,
     *,
     stride: int,
-    dilation: int = 1,
+    dilations: tuple[int, int] = (1, 1),
     drop_path: float = 0.0,
 ) -> Block:
     """A row's block with the shortcut its row asks for."""
@@ -110,7 +111,7 @@ def make_block(
         in_channels,
         width,
         stride=stride,
-        dilation=dilation,
+        dilations=dilations,
         downsample=shortcut,
         drop_path=drop_path,
     )

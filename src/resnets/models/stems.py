@@ -28,7 +28,7 @@ def imagenet_stem(spec: ResNetSpec, in_channels: int) -> Stem:
 
 
 def deep_stem(spec: ResNetSpec, in_channels: int) -> Stem:
-    """Three 3x3 convolutions in place of the 7x7 (ResNet-C; arXiv:1812.01187, Section 4.1).
+    """Three 3x3 convolutions in place of the 7x7 (ResNet-C; arXiv:1812.01187, Section 4.2, Fig. 2).
 
     (N, in_channels, H, W) -> (N, width, H / 4, W / 4), rounded up
     """
@@ -119,9 +119,9 @@ def project(spec: ResNetSpec, in_channels: int, out_channels: int, stride: int) 
 def pool_and_project(
     spec: ResNetSpec, in_channels: int, out_channels: int, stride: int
 ) -> nn.Module:
-    """ResNet-D: the average of each 2x2 instead of one pixel of it (arXiv:1812.01187, Section 4).
+    """ResNet-D: the average of each 2x2 instead of one pixel of it.
 
-    The names are timm's.
+    arXiv:1812.01187, Section 4.2, Fig. 2; the names are timm's.
     """
     pool: nn.Module = nn.Identity()
     if stride != 1:

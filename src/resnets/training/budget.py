@@ -35,14 +35,21 @@ class Budget:
     steps_per_epoch: float
     validation_seconds: float
     """Of one validation; an estimate until the first has been timed."""
-    closing_seconds: float
-    """From the last step to the exit: scoring and writing; likewise an estimate."""
+    scoring_seconds: float
+    """Of the scoring at the end; likewise an estimate."""
+    writing_seconds: float
+    """From the scoring to the exit."""
 
     def __post_init__(self) -> None:
         self._step_seconds = 0.0
         self._timed: list[float] = []
         self._planned_at = -math.inf
         self._validations = [self.validation_seconds]
+
+    @property
+    def closing_seconds(self) -> float:
+        """From the last step to the exit."""
+        return self.scoring_seconds + self.writing_seconds
 
     def elapsed(self) -> float:
         """Seconds used so far."""
@@ -88,7 +95,7 @@ class Budget:
         self._validations = [*self._validations, seconds][-3:]
         before, self.validation_seconds = self.validation_seconds, median(self._validations)
         if before:
-            self.closing_seconds *= self.validation_seconds / before
+            self.scoring_seconds *= self.validation_seconds / before
 
     def _first_plan(self, step: int) -> Plan:
         epochs = (step + self._time_left() / self._step_seconds) / self.steps_per_epoch

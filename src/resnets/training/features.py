@@ -2,11 +2,13 @@
 
 A file of the cache holds the features that one frozen network gives under one preprocessing, each
 under its image's SHA-256. So a changed image is computed anew and nothing else is, and other
-weights, another preprocessing or another precision have a file of their own.
+weights, another preprocessing or another kind of device have a file of their own. Batches are
+always full, so that the bits of a feature do not depend on which others were missing.
 """
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from resnets.errors import CannotGoOn, UnreadableImage
 from resnets.evaluation import run_over
 from resnets.models import Network
 
+log = logging.getLogger("resnets")
 BATCH = 64
 MOST_BYTES = 2 * 2**30
 """What the cache may hold; beyond it the files that were used longest ago are removed."""
@@ -104,8 +107,11 @@ def _computed(
 
     @torch.inference_mode()
     def run(images: Tensor) -> Tensor:
-        images = images.to(device, memory_format=torch.channels_last)
-        return network.features(images, at=[point])[point].float().cpu()
+        filled = images[torch.arange(BATCH) % len(images)]
+        filled = filled.to(device, memory_format=torch.channels_last)
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            found = network.features(filled, at=[point])[point]
+        return found[: len(images)].float().cpu()
 
     for row in run_over(run, split.images, preprocess, mean_image=mean_image, batch_size=BATCH):
         if isinstance(row, UnreadableImage):
@@ -119,7 +125,8 @@ def _computed(
 def _key(network: Network, preprocess: Preprocess, mean_image: Tensor | None) -> str:
     """A name for everything but the image that its features depend on."""
     digest = hashlib.sha256(json.dumps(preprocess.to_dict(), sort_keys=True).encode())
-    digest.update(repr(network.spec).encode())
+    device = next(network.parameters()).device.type
+    digest.update(f"{device} {network.spec}".encode())
     state = {name: v for name, v in network.state_dict().items() if not _in_head(network, name)}
     if mean_image is not None:
         state["preprocess.mean_image"] = mean_image
@@ -146,13 +153,17 @@ def _read(folder: Path, key: str) -> dict[str, Tensor]:
 
 
 def _write(folder: Path, key: str, features: dict[str, Tensor]) -> None:
-    """Keep features in place of what was under the key before."""
+    """Keep features in place of what was under the key before, where that can be done."""
     data = safetensors.torch.save({name: value.clone() for name, value in features.items()})
     if len(data) > MOST_BYTES:
         return
-    make_folder(folder)
     path = folder / f"{key}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
-    write_durably(path, data)
+    try:
+        make_folder(folder)
+        write_durably(path, data)
+    except CannotGoOn as trouble:  # the next run computes them again
+        log.warning("features are not kept: %s", trouble.problem)
+        return
     others = [other for other in folder.glob("*.safetensors") if other != path]
     others.sort(key=lambda other: other.stat().st_mtime, reverse=True)
     total = len(data)

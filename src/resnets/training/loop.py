@@ -1,5 +1,7 @@
 """The training loop: read it top to bottom, there is nothing behind it."""
 
+import itertools
+import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -91,18 +93,14 @@ def take_step(
         inputs, targets = augmented(task, inputs, labels, seed)
 
     state.begin_step()
-    with torch.autocast(config.device, torch.bfloat16, enabled=config.precision == "bf16"):
-        answers = answers_of(task, model, inputs)
-    logits = answers[0][1]
-    loss = sum_of_losses(task, answers, targets)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss, correct = add_gradients(task, model, inputs, targets, labels)
     if not torch.isfinite(loss):
         state.give_up_step()
         raise CannotGoOn(
             f"the loss of step {state.step + 1} is {loss.item()}; the weights before it are kept",
             fix=f"try a lower rate, such as --lr {rate / 4:.2g} --fresh",
         )
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
 
     with stop.lock:  # from here to the end a step counts or does not, as a whole
         for group in state.optimizer.param_groups:
@@ -110,9 +108,47 @@ def take_step(
         state.optimizer.step()
         if state.average:
             state.average.update(model)
-        state.count(loss.item(), int((logits.argmax(1) == labels).sum()), len(labels))
+        state.count(loss.item(), int(correct), len(labels))
         state.end_step()
     return loss.item()
+
+
+def add_gradients(
+    task: Task, model: Network, inputs: Tensor, targets: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Add a batch's gradients to the network's, part by part; returns its loss and hits.
+
+    Each part's loss counts by its share of the batch, so that the sum is the loss of the whole.
+    """
+    config = task.config
+    total = correct = torch.zeros((), device=config.device)
+    whole = weight_of(task, targets)
+    for chosen in parts(len(labels), config.micro_batch):
+        with torch.autocast(config.device, torch.bfloat16, enabled=config.precision == "bf16"):
+            answers = answers_of(task, model, inputs[chosen])
+        share = weight_of(task, targets[chosen]) / whole
+        loss = sum_of_losses(task, answers, targets[chosen]) * share
+        loss.backward()
+        total = total + loss.detach()
+        correct = correct + (answers[0][1].argmax(1) == labels[chosen]).sum()
+    return total, correct
+
+
+def parts(images: int, most: int | None) -> list[slice]:
+    """The slices of a batch that go through the network one by one, of sizes as equal as can be.
+
+    Each has at most ``most`` images, if that leaves every one of them two, for batch norm.
+    """
+    count = max(1, min(math.ceil(images / (most or images)), images // 2))
+    ends = [images * number // count for number in range(count + 1)]
+    return [slice(first, end) for first, end in itertools.pairwise(ends)]
+
+
+def weight_of(task: Task, targets: Tensor) -> Tensor | int:
+    """What the mean over these images is divided by, in cross-entropy."""
+    if task.class_weights is None or targets.ndim > 1:  # shares, as mixup makes them
+        return len(targets)
+    return task.class_weights[targets].sum()
 
 
 def augmented(task: Task, pixels: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from resnets.data.augmentation import Augmentation
 from resnets.data.loader import Batches, MemoryBatches, Order, WorkerBatches
 from resnets.data.sources import ArrayImages, Dataset, Split
 from resnets.models import Network
+from resnets.models.checkpointing import checkpoint_activations
 from resnets.prediction import MEAN_IMAGE
 from resnets.training.features import FeatureBatches
 from resnets.training.loop import Task
@@ -59,11 +60,14 @@ def state_of(task: Task, network: Network, steps_per_epoch: float) -> TrainingSt
     config = task.config
     if config.freeze and config.start_from:
         freeze(network, config.freeze)
+    if config.checkpoint_activations:
+        checkpoint_activations(network)
     optimizer = torch.optim.SGD(
         decay_groups(network, config.weight_decay, norm_and_bias=config.decay_norm_and_bias),
         lr=config.learning_rate,
         momentum=config.momentum,
         nesterov=config.nesterov and config.momentum > 0,
+        fused=True,  # one pass over weights, gradients and momenta in place of five
     )
     average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
     return TrainingState(network, optimizer, average, [first_plan(config, steps_per_epoch)])

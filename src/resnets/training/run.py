@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnets.checkpoint import read_sealed
-from resnets.config import TrainConfig, check_keys, parse_duration
+from resnets.config import AUTO, TrainConfig, check_keys, parse_duration
 from resnets.console import Progress
 from resnets.data import from_arrays, from_torch, open_dataset, read_images
 from resnets.data.manifest import (
@@ -33,6 +33,8 @@ from resnets.training.session import Session
 from resnets.training.setup import LENGTHS, resolve
 from resnets.training.transfer import Start, read_start
 
+FITTING = ("micro_batch", AUTO)
+"""The one setting that is asked for in a way no ``TrainConfig`` holds."""
 Data = str | Path | Dataset | tuple[Any, Any] | Any
 """What ``train`` takes as data; the last is a torch data set."""
 
@@ -83,7 +85,8 @@ def train(
         extend: go on to a larger ``epochs`` than the run was set up with.
         quiet: print nothing.
         started: ``time.monotonic()`` at which a ``budget`` began; now by default.
-        settings: fields of ``TrainConfig``; ``budget`` may be text such as ``"10m"``.
+        settings: fields of ``TrainConfig``; ``budget`` may be text such as ``"10m"``, and
+            ``batch_size`` may be ``"auto"``: the recipe's, in parts that fit into the memory.
 
     Raises:
         ConfigError, DataError: what was asked for cannot work.
@@ -191,13 +194,16 @@ def _asked(config: str | Path | None, settings: dict[str, Any]) -> dict[str, Any
     named = {name: value for name, value in settings.items() if value is not None}
     if isinstance(named.get("budget"), str):
         named["budget"] = parse_duration(named["budget"])
+    if named.get("batch_size") == AUTO:
+        named |= {"micro_batch": AUTO}
+        del named["batch_size"]
     if any(name in named for name in LENGTHS):
         asked = {name: value for name, value in asked.items() if name not in LENGTHS}
     asked |= named
     if asked.get("recipe", "auto") not in ("auto", "default"):
         recipe(asked["recipe"])
     check_keys(TrainConfig, asked, where="train")
-    TrainConfig(**asked)
+    TrainConfig(**{name: value for name, value in asked.items() if (name, value) != FITTING})
     if asked.get("model", "auto") != "auto":
         spec_of(asked["model"])
     return asked

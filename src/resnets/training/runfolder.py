@@ -23,7 +23,7 @@ COLUMNS = (
     "images_per_second",
     "seconds",
 )
-FREE_TO_CHANGE = frozenset({"workers"})
+FREE_TO_CHANGE = frozenset({"workers", "checkpoint_activations"})
 """Settings that change no result, so that a run may go on with others."""
 
 

@@ -230,7 +230,8 @@ class Session:
             started=self.started,
             steps_per_epoch=self.steps_per_epoch,
             validation_seconds=validating * len(self.validation or ()),
-            closing_seconds=closing,
+            scoring_seconds=closing - CLOSING,
+            writing_seconds=CLOSING,
         )
 
     def _limit_validation(self, affordable: int) -> None:

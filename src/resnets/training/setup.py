@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from resnets.config import Preprocess, TrainConfig
+from resnets.config import AUTO, Preprocess, TrainConfig
 from resnets.data.sources import ArrayImages, Dataset, FileImages, Split
 from resnets.data.transforms import to_pixels
 from resnets.decoding import read_header
 from resnets.errors import ConfigError, DataError
 from resnets.machine import available_cores, bf16_gains, default_threads, usable_device
+from resnets.models import create_model
 from resnets.models.specs import spec_of
+from resnets.training.memory import with_parts
 from resnets.training.recipes import recipe
 from resnets.training.transfer import ALL, Start
 
@@ -33,6 +35,8 @@ BROUGHT = ("mean", "std", "mean_image", "interpolation", "crop_pct", "crop_mode"
 LENGTHS = ("epochs", "budget", "steps")
 FINE_TUNING = 0.2
 """The share of a recipe's learning rate at which weights are trained further."""
+WITHOUT_NORM = 0.05
+"""The share for networks that norms do not steady: 0.01 (arXiv:1409.1556, Section 3.1) of 0.2."""
 PLAIN: dict[str, Any] = {
     "crop": "none",
     "flip": False,
@@ -54,7 +58,7 @@ def resolve(
     """Fill in the settings that were not asked for.
 
     Args:
-        asked: settings by their names in ``TrainConfig``.
+        asked: settings by their names in ``TrainConfig``; ``micro_batch`` may be ``"auto"``.
         dataset: read, with its validation part already held out.
         start: the weights to begin with, which bring their network and their preprocessing.
 
@@ -74,13 +78,19 @@ def resolve(
     base = recipe(_recipe_name(asked.get("recipe", "auto"), side))
     if any(name in asked for name in LENGTHS):
         base = dataclasses.replace(base, epochs=None, steps=None)
-    config = dataclasses.replace(base, **(asked | {"recipe": base.recipe, "data": dataset.source}))
+    given = asked | {"recipe": base.recipe, "data": dataset.source}
+    if asked.get("micro_batch") == AUTO:  # what fits is known when everything else is
+        del given["micro_batch"]
+    config = dataclasses.replace(base, **given)
     reasons: list[str] = []
     if start:
         config = _with_start(config, asked, start, reasons)
+    else:
+        config = dataclasses.replace(config, freeze="")
     config = _with_machine(config, asked, reasons)
     config = _with_network(config, asked, side, reasons)
     config = _with_length(config, asked, len(train), reasons)
+    config = _with_rate(config, asked, base, reasons)
     if "val" not in dataset.splits and not config.ema_decay:
         config = dataclasses.replace(config, ema_decay=AVERAGE)
         reasons.append(f"nothing validates: weights averaged with decay {AVERAGE} are sealed")
@@ -93,6 +103,8 @@ def resolve(
         channels = 1 if is_grey(train) else 3
     config = _with_statistics(config, train, channels)
     preprocess_of(config)  # raises for what no image could go through
+    if config.checkpoint_activations or "micro_batch" in asked:
+        config = with_parts(config, asked, reasons, classes=len(dataset.classes))
     return config, reasons + without_effect(asked, config, dataset)
 
 
@@ -102,6 +114,8 @@ def without_effect(asked: dict[str, Any], config: TrainConfig, dataset: Dataset)
         "patience": "val" not in dataset.splits and "nothing validates",
         "lr_drops": config.schedule != "steps" and f"the schedule is {config.schedule}",
         "crop_scale": config.crop != "resized" and f"the crop is {config.crop}",
+        "micro_batch": (config.micro_batch or 0) >= config.batch_size
+        and f"a batch has {config.batch_size} images",
         "nesterov": config.momentum == 0 and "there is no momentum",
         "freeze": not config.start_from and "no weights are given to start from (--from)",
     }
@@ -117,24 +131,26 @@ def _with_start(
 ) -> TrainConfig:
     """Network, preprocessing and pace of a run that begins with trained weights."""
     values: dict[str, Any] = {"start_from": start.source, "model": start.model}
+    with torch.device("meta"):
+        head_input = create_model(start.model).points[-2]
+    if config.freeze == head_input:
+        config = dataclasses.replace(config, freeze=ALL)
     if start.preprocess:
         values |= {
             "image_size": start.preprocess.input_size[1],
             **{name: getattr(start.preprocess, name) for name in BROUGHT},
         }
         reasons.append(f"the preprocessing is that of {start.source}")
-    whole = config.freeze == ALL
-    if whole:
+    elif "mean" not in asked:
+        reasons.append(
+            f"nothing says how the images of {start.source} were normalised: mean and std are "
+            "measured on these (--set mean=[...] --set std=[...])"
+        )
+    if config.freeze == ALL:
         values |= PLAIN | {"precision": "fp32"}
         reasons.append(
             "only the head is trained, in fp32, on images as they are: what reaches it is computed "
             "once for each (--set crop=... or flip=true: anew in every epoch)"
-        )
-    else:
-        values["learning_rate"] = config.learning_rate * FINE_TUNING
-        reasons.append(
-            f"a learning rate of {values['learning_rate']:g}, a fifth of the recipe's: the "
-            "weights are trained already (--lr)"
         )
     free = ("start_from", "model")  # a network asked for was held to that of the weights
     values = {name: value for name, value in values.items() if name in free or name not in asked}
@@ -216,6 +232,29 @@ def _with_length(
             epochs = shortest
             reasons.append(f"{epochs} epochs, which are {FEWEST_STEPS:,} steps (--epochs)")
     return dataclasses.replace(config, batch_size=batch, epochs=epochs)
+
+
+def _with_rate(
+    config: TrainConfig, asked: dict[str, Any], base: TrainConfig, reasons: list[str]
+) -> TrainConfig:
+    """The default recipes' learning rate, for this batch, these first weights, this network."""
+    if "learning_rate" in asked or not config.recipe.startswith("default"):
+        return config
+    share = math.sqrt(config.batch_size / base.batch_size)  # arXiv:1404.5997, Section 5
+    why = [f"batches of {config.batch_size}"] if share != 1 else []
+    if config.start_from and config.freeze != ALL:
+        share *= FINE_TUNING
+        why.append("weights that are trained already")
+    with torch.device("meta"):
+        modules = list(create_model(config.model).modules())
+    if not any(isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)) for module in modules):
+        share *= WITHOUT_NORM
+        why.append("a network without norms")
+    if not why:
+        return config
+    rate = float(f"{base.learning_rate * share:.3g}")
+    reasons.append(f"a learning rate of {rate:g}, for {' and '.join(why)} (--lr)")
+    return dataclasses.replace(config, learning_rate=rate)
 
 
 def preprocess_of(config: TrainConfig) -> Preprocess:

@@ -1,7 +1,7 @@
 """Transfer learning: weights to start from, and what of them stays as it is."""
 
 import copy
-import json
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from torch import Tensor
 from resnets.config import Preprocess
 from resnets.errors import ConfigError, UnknownName, did_you_mean
 from resnets.models import Network
-from resnets.models.specs import SPECS, parse_name, spec_of
-from resnets.models.weights import fit_weights, read_weights
+from resnets.models.specs import SPECS, parse_name, spec_name, spec_of
+from resnets.models.weights import Weights, fit_weights, held_sizes, read_weights
+from resnets.models.weights.fitting import check_same_network
 from resnets.prediction import load
 
 ALL = "all"
@@ -49,31 +50,36 @@ def read_start(source: str, model: str) -> Start:
     reading raises.
     """
     path = Path(source)
-    if path.is_dir():
-        return _from_sealed(path, model)
     name, _ = parse_name(source)
-    if not path.exists() and name not in (*SPECS, *REMOTE):
+    mean_image = None
+    if path.is_dir() and not (path / "config.json").exists():
+        weights, mean_image = _from_sealed(path)
+    elif path.exists() or name in REMOTE:
+        weights = read_weights(source, model=None if model == "auto" else model)
+    elif name in SPECS:
+        weights = dataclasses.replace(read_weights("torchvision", model=source), model=source)
+    else:
         raise ConfigError(
             f"{source} is no run, no weight file and no network's name",
             fix=f"{did_you_mean(name, SPECS)}give a run folder, a file, or a name that "
             "`resnets models` shows weights for",
         )
-    if name in SPECS and not path.exists():
-        if model not in ("auto", source):
-            raise _another(source, source, model)
-        weights, model = read_weights("torchvision", model=source), source
-    else:
-        weights = read_weights(source, model=None if model == "auto" else model)
-        source = str(path.absolute()) if path.exists() else source
-        model = weights.model or model if model == "auto" else model
-    if model == "auto":
+    if model == "auto" and weights.model is None:
         raise ConfigError(f"{source} does not say whose weights it holds", fix="add --model NAME")
+    chosen = model if model != "auto" else weights.model or ""
+    check_same_network(weights, spec_of(chosen))
+    given = weights.preprocess
+    if given and given.input_size[1] != given.input_size[2]:
+        raise ConfigError(
+            f"{source} reads images of {given.input_size[1]}x{given.input_size[2]} pixels",
+            fix="start from weights for square images",
+        )
     return Start(
-        source=source,
-        model=model,
+        source=str(path.absolute()) if path.exists() else source,
+        model=chosen,
         tensors=weights.tensors,
-        preprocess=weights.preprocess,
-        mean_image=None,
+        preprocess=given,
+        mean_image=mean_image,
         classes=weights.classes,
     )
 
@@ -91,24 +97,32 @@ def begin_with(network: Network, start: Start, classes: tuple[str, ...]) -> str:
         heads = tuple(f"{layer}." for layer in (network.head, *network.auxiliary_heads))
         tensors |= {name: rows[order] for name, rows in tensors.items() if name.startswith(heads)}
     network.load_state_dict(fit_weights(tensors, network, replace_head=not same))
-    if same:
-        return f"weights from {start.source}, its head included: the classes are the same"
-    before = f" instead of {len(start.classes)}" if start.classes else ""
-    return f"weights from {start.source}; the head is new: {len(classes)} other classes{before}"
+    told = f"weights from {start.source}, its head included: the classes are the same"
+    if not same:
+        before = f" instead of {len(start.classes)}" if start.classes else ""
+        told = f"weights from {start.source}; the head is new: {len(classes)} other classes{before}"
+    (_, theirs), (_, ours) = (held_sizes(held, network) for held in (tensors, network.state_dict()))
+    summed = "; its first convolution is summed over the colours" if theirs != ours else ""
+    return told + summed
 
 
 def freeze(network: Network, point: str) -> None:
     """Keep what leads to a point as it is: no gradients, and norms and dropout as in evaluation.
 
     A later ``network.train()`` would set norms and dropout going again. Raises ``UnknownName`` for
-    a point there is not.
+    a point there is not, ``ConfigError`` where nothing would be left to train.
     """
     if point == ALL:
         network.eval().requires_grad_(False)
         network.get_submodule(network.head).train().requires_grad_(True)
-        return
-    for name in modules_before(network, point):
-        network.get_submodule(name).eval().requires_grad_(False)
+    else:
+        for name in modules_before(network, point):
+            network.get_submodule(name).eval().requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError(
+            f"freeze={point!r} leaves nothing to train: the head has no weights",
+            fix=f"freeze less: one of {', '.join(network.points[:-2])}",
+        )
 
 
 def modules_before(network: Network, point: str) -> list[str]:
@@ -131,24 +145,14 @@ def modules_before(network: Network, point: str) -> list[str]:
     return list(dict.fromkeys(seen))
 
 
-def _from_sealed(path: Path, model: str) -> Start:
+def _from_sealed(path: Path) -> tuple[Weights, Tensor | None]:
+    """A sealed model's weights, and its mean image where it has one."""
     classifier = load(path)
-    card = classifier.card
-    parts = [f":{key}={json.dumps(value)}" for key, value in card.get("options", {}).items()]
-    name = "".join([card["architecture"], *parts])
-    if model != "auto" and spec_of(model) != spec_of(name):
-        raise _another(str(path), name, model)
-    return Start(
-        source=str(path.absolute()),
-        model=name,
+    weights = Weights(
         tensors=dict(classifier.model.state_dict()),
+        origin=str(path),
+        model=spec_name(classifier.card["architecture"], classifier.card.get("options", {})),
         preprocess=classifier.preprocess,
-        mean_image=classifier.mean_image,
         classes=classifier.classes,
     )
-
-
-def _another(source: str, held: str, asked: str) -> ConfigError:
-    return ConfigError(
-        f"{source} holds the weights of {held}, not of {asked}", fix="leave --model out"
-    )
+    return weights, classifier.mean_image

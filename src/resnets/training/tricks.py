@@ -41,7 +41,7 @@ def classification_loss(
     label_smoothing: float = 0.0,
     class_weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean cross-entropy in float32 (natural log).
+    """Mean cross-entropy (natural log), in float32, or float64 where the logits are.
 
     Args:
         logits: (N, classes), any float type.
@@ -50,7 +50,10 @@ def classification_loss(
         class_weights: (classes,); with labels the mean is weighted by them.
     """
     return F.cross_entropy(
-        logits.float(), targets, weight=class_weights, label_smoothing=label_smoothing
+        logits.to(torch.promote_types(logits.dtype, torch.float32)),
+        targets,
+        weight=class_weights,
+        label_smoothing=label_smoothing,
     )
 
 

@@ -16,15 +16,17 @@ from resnets.errors import UnknownName
 from resnets.models import Network, create_model, list_models
 from resnets.verification.claims import Claim, by_name, shown
 from resnets.verification.classic import CLASSIC
+from resnets.verification.costs import COSTS
 from resnets.verification.forms import FORMS
 from resnets.verification.measuring import QUANTITIES, Measured
 from resnets.verification.published import PUBLISHED
 from resnets.verification.sizes import SIZES
+from resnets.verification.structure import STRUCTURE
 
 Status = Literal["PASS", "FAIL", "NOTE"]
 __all__ = ["CLAIMS", "Verdict", "matching", "verify", "verify_network"]
 
-CLAIMS: dict[str, list[Claim]] = by_name(*SIZES, *FORMS, *CLASSIC, *PUBLISHED)
+CLAIMS: dict[str, list[Claim]] = by_name(*SIZES, *COSTS, *FORMS, *STRUCTURE, *CLASSIC, *PUBLISHED)
 """What is said of each network, by its name."""
 
 

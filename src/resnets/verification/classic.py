@@ -3,6 +3,7 @@
 from resnets.verification.claims import rows
 
 V1, VGG = "arXiv:1512.03385", "arXiv:1409.1556"
+HIGHWAY = "arXiv:1505.00387 and arXiv:1507.06228"
 NIN, GOOGLENET, DENSENET = "arXiv:1312.4400", "arXiv:1409.4842", "arXiv:1608.06993"
 LENET, ALEXNET = "LeCun et al. 1998", "Krizhevsky et al. 2012"
 TORCHVISION, TUTORIAL = "torchvision's network of that name", "the tutorial's code"
@@ -14,6 +15,7 @@ ALL_VGGS = VGGS | VGGS_BN | TUTORIAL_VGGS
 DENSENETS = {f"densenet{depth}": depth for depth in (121, 161, 169, 201)}
 
 LAYERS = (
+    rows("layers", {"lenet5": 4}, f"{LENET}, Section II.B: C1, C3, C5, F6; the codes are fixed"),
     rows("layers", {"tutorial_lenet5": 5}, TUTORIAL),
     rows("layers", {"alexnet2012": 8}, f"{ALEXNET}, Section 3.5: five and three"),
     rows("layers", {"alexnet": 8}, "arXiv:1404.5997: five and three"),
@@ -135,9 +137,64 @@ MULTIPLY_ADDS = (
         },
         f"{TORCHVISION}, as the record of its weights prints it",
     ),
+    rows(
+        "multiply-adds",
+        {"lenet5": 415_680},
+        f"{LENET}, Section II.B: sum over the layers, C3's missing connections counted as zeros",
+    ),
+    rows("multiply-adds", {"alexnet2012": 724_406_816}, f"{ALEXNET}, Fig. 2: sum over the layers"),
+    rows(
+        "multiply-adds",
+        {"nin_cifar": 222_486_528},
+        f"{NIN}, the authors' file: sum over the layers",
+    ),
+    rows(
+        "multiply-adds",
+        {"nin_imagenet": 1_100_188_800},
+        "the Caffe model zoo's file: sum over the layers",
+    ),
+    rows(
+        "multiply-adds",
+        {"highway19": 348_882_176, "highway32": 332_956_288},
+        "the reconstruction's widths: sum over the layers",
+    ),
+    rows(
+        "multiply-adds",
+        {"densenet_bc_100_12": 287_929_692},
+        f"{DENSENET}, Section 3: sum over the layers",
+    ),
+    rows(
+        "multiply-adds",
+        {
+            "tutorial_lenet5": 281_640,
+            "tutorial_alexnet": 777_874_272,
+            "tutorial_vgg11": 7_440_765_952,
+            "tutorial_vgg13": 11_140_142_080,
+            "tutorial_vgg16": 15_301_940_224,
+            "tutorial_vgg19": 19_463_738_368,
+        },
+        f"{TUTORIAL}: sum over the layers",
+    ),
 )
 
 SIDES = (
+    rows(
+        "sides",
+        {"lenet5": (28, 14, 10, 5, 1)},
+        f"{LENET}, Fig. 2",
+        at=("c1", "s2", "c3", "s4", "c5"),
+    ),
+    rows(
+        "channels",
+        {"lenet5": (6, 6, 16, 16, 120)},
+        f"{LENET}, Fig. 2",
+        at=("c1", "s2", "c3", "s4", "c5"),
+    ),
+    rows(
+        "sides",
+        {"highway19": (32, 16, 8), "highway32": (32, 16, 8)},
+        f"{HIGHWAY}, reconstructed: a pool between stages",
+    ),
     rows("sides", dict.fromkeys(ALL_VGGS, (224, 112, 56, 28, 14)), f"{VGG}, Table 1"),
     rows("channels", dict.fromkeys(ALL_VGGS, (64, 128, 256, 512, 512)), f"{VGG}, Table 1"),
     rows("sides", {"alexnet2012": (55, 27, 13)}, f"{ALEXNET}, Fig. 2"),

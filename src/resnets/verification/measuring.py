@@ -1,9 +1,9 @@
 """What can be found out about a network by running it; nothing here reads its row's numbers.
 
-Depth and shortcuts are read off the graph that autograd records, so that they hold for whatever
-the modules are called and however the network calls them.
+Depth, stems, residuals and shortcuts are read off the graph that autograd records; see ``graph``.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any
@@ -14,10 +14,9 @@ from torch.autograd.graph import Node
 
 from resnets.cost import Cost, measure
 from resnets.models import Network
+from resnets.verification import graph
 from resnets.verification.claims import Quantity, Value
 
-WEIGHTED = ("ConvolutionBackward0", "AddmmBackward0", "MmBackward0")
-"""Convolutions and linear layers in autograd's graph."""
 BASIC_WEIGHTS = 2 * 3 * 3 * 256 * 256
 """Of a basic block at 256 channels, which a bottleneck stands in for (arXiv:1512.03385, Fig. 5)."""
 
@@ -31,8 +30,10 @@ class Measured:
     def __init__(self, network: Network) -> None:
         self.cost: Cost = measure(network, network.spec.input_size)
         self.parts: dict[str, nn.Module] = dict(network.named_modules())
-        self.shapes, logits = _run(network)
-        self.steps: list[Node] = _steps(logits)
+        self.shapes, first, logits = _run(network)
+        self.steps: list[Node] = graph.steps_to(logits)
+        self.stem: list[Node] = graph.steps_to(first)
+        self.blocks: list[graph.Branches] = list(graph.blocks(self.steps))
 
     def maps(self, *parts: str) -> list[torch.Size]:
         """What the parts put out; of none, the last convolution's map of each size, in order."""
@@ -41,6 +42,10 @@ class Measured:
         convolutions = self.convolutions()
         shapes = [shape for name, shape in self.shapes.items() if name in convolutions]
         return [list(same)[-1] for _, same in groupby(shapes, key=lambda shape: shape[2:])]
+
+    def of_shortcuts(self) -> set[nn.Parameter]:
+        """The parameters on the ways past residuals."""
+        return graph.parameters([step for block in self.blocks for step in block.shortcut])
 
     def convolutions(self, inside: str = "") -> dict[str, nn.Conv2d]:
         """Those whose name begins so, by name."""
@@ -53,11 +58,7 @@ class Measured:
 
 def layers(measured: Measured) -> int:
     """The most convolutions and linear layers that lie one behind the other."""
-    deepest: dict[Node, int] = {}
-    for step in measured.steps:
-        before = max((deepest[source] for source in _sources(step)), default=0)
-        deepest[step] = before + (step.name() in WEIGHTED)
-    return max(deepest.values())
+    return graph.depth(measured.steps)
 
 
 def convolutions(measured: Measured) -> int:
@@ -95,23 +96,48 @@ def channels(measured: Measured, *parts: str) -> tuple[int, ...]:
 def strides(measured: Measured) -> tuple[str, ...]:
     """The convolutions of residuals that skip pixels: kernel, name, and the blocks they are in."""
     blocks: dict[str, list[str]] = {}
+    past = measured.of_shortcuts()
     for name, part in measured.convolutions("layer").items():
         block, _, layer = name.rpartition(".")
-        if max(part.stride) > 1 and "downsample" not in block:
+        if max(part.stride) > 1 and part.weight not in past:
             kernel = "x".join(map(str, part.kernel_size))
             blocks.setdefault(f"{kernel} {layer}", []).append(block)
     return tuple(f"{layer} of {' '.join(inside)}" for layer, inside in blocks.items())
 
 
+def stem(measured: Measured) -> tuple[str, ...]:
+    """What leads to the network's first point, layer by layer."""
+    return tuple(map(graph.told, measured.stem))
+
+
+def norms(measured: Measured) -> tuple[str, ...]:
+    """The kinds of normalisation."""
+    kinds = sorted(set(map(graph.told, measured.steps)))
+    return tuple(kind for kind in kinds if kind.endswith(" norm"))
+
+
+def residual(measured: Measured) -> tuple[str, ...]:
+    """The last block's, layer by layer."""
+    return tuple(graph.told(step) for block in measured.blocks[-1:] for step in block.residual)
+
+
 def shortcuts(measured: Measured) -> int:
     """Additions of two maps."""
-    return sum(step.name() == "AddBackward0" for step in measured.steps)
+    return sum(step.name() == graph.ADDITION for step in measured.steps)
+
+
+def shortcut_layers(measured: Measured) -> tuple[str, ...]:
+    """What shortcuts are made of, and how many are."""
+    forms = Counter(
+        " + ".join(map(graph.told, block.shortcut)) or "the input itself"
+        for block in measured.blocks
+    )
+    return tuple(f"{count} of {form}" for form, count in forms.items())
 
 
 def shortcut_parameters(measured: Measured) -> int:
-    """What the network has beyond its plain twin."""
-    shortcuts = [part for name, part in measured.parts.items() if name.endswith("downsample")]
-    return sum(p.numel() for shortcut in shortcuts for p in shortcut.parameters())
+    """Numbers that are learned on the ways past residuals."""
+    return sum(parameter.numel() for parameter in measured.of_shortcuts())
 
 
 def weights(measured: Measured, part: str) -> int:
@@ -134,7 +160,11 @@ QUANTITIES: dict[Quantity, Callable[..., Value]] = {
     "sides": sides,
     "channels": channels,
     "strides": strides,
+    "stem": stem,
+    "norms": norms,
+    "residual": residual,
     "shortcuts": shortcuts,
+    "shortcut layers": shortcut_layers,
     "shortcut parameters": shortcut_parameters,
     "weights": weights,
     "basic to bottleneck": basic_to_bottleneck,
@@ -142,8 +172,8 @@ QUANTITIES: dict[Quantity, Callable[..., Value]] = {
 """How each is found: ``(measured, *parts)``."""
 
 
-def _run(network: Network) -> tuple[dict[str, torch.Size], Tensor]:
-    """The shape that each part and each point puts out, and the logits with their graph."""
+def _run(network: Network) -> tuple[dict[str, torch.Size], Tensor, Tensor]:
+    """The shape that each part and each point puts out; the first point and the logits."""
     shapes: dict[str, torch.Size] = {}
 
     def note(name: str) -> Callable[..., None]:
@@ -155,33 +185,19 @@ def _run(network: Network) -> tuple[dict[str, torch.Size], Tensor]:
 
     image = next(network.parameters()).new_zeros(1, *network.spec.input_size)
     modes = {part: part.training for part in network.modules()}
+    frozen = [each for each in network.parameters() if not each.requires_grad]
     hooks = [part.register_forward_hook(note(name)) for name, part in network.named_modules()]
     try:
+        for each in frozen:  # what they do is to be in the graph, too
+            each.requires_grad_(True)
         with torch.enable_grad():
             points = network.eval().features(image)
     finally:
+        for each in frozen:
+            each.requires_grad_(False)
         for part, training in modes.items():
             part.training = training
         for hook in hooks:
             hook.remove()
-    return shapes | {name: value.shape for name, value in points.items()}, points["logits"]
-
-
-def _steps(output: Tensor) -> list[Node]:
-    """The steps that led to a tensor, each behind those it reads from."""
-    order: list[Node] = []
-    seen: set[Node] = set()
-    waiting: list[tuple[Node, bool]] = [(output.grad_fn, False)] if output.grad_fn else []
-    while waiting:
-        step, sources_done = waiting.pop()
-        if sources_done:
-            order.append(step)
-        elif step not in seen:
-            seen.add(step)
-            waiting.append((step, True))
-            waiting += [(source, False) for source in _sources(step)]
-    return order
-
-
-def _sources(step: Node) -> list[Node]:
-    return [source for source, _ in step.next_functions if source is not None]
+    shapes |= {name: value.shape for name, value in points.items()}
+    return shapes, points[network.points[0]], points["logits"]

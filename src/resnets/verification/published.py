@@ -15,6 +15,7 @@ TORCHVISION = {
     "resnet152": "21.69 / 5.95",
     "resnext50_32x4d": "22.38 / 6.30",
     "resnext101_32x8d": "20.69 / 5.47",
+    "resnext101_64x4d": "16.75 / 3.55",
     "wide_resnet50_2": "21.53 / 5.91",
     "wide_resnet101_2": "21.15 / 5.72",
     "alexnet": "43.48 / 20.93",

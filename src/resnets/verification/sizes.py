@@ -1,8 +1,8 @@
-"""What the papers say about the size of residual networks: layers, parameters, multiply-adds."""
+"""What the papers say about the size of residual networks: layers and parameters."""
 
 from resnets.verification import names
 from resnets.verification.claims import rows
-from resnets.verification.forms import projections
+from resnets.verification.forms import BAG, BLOCKS, projections
 
 V1, V2 = "arXiv:1512.03385", "arXiv:1603.05027"
 RESNEXT, WIDE, SE = "arXiv:1611.05431", "arXiv:1605.07146", "arXiv:1709.01507"
@@ -22,8 +22,24 @@ LAYERS = (
     rows("layers", names.CIFAR_BOTTLENECK, f"{V2}, Appendix: 9n + 2"),
     rows("layers", names.PREACT, f"{V2}, Section 5"),
     rows("layers", names.KERAS, f"{V1}, Table 1"),
-    rows("layers", names.RESNEXT, f"{RESNEXT}, Tables 1 and 4"),
-    rows("layers", names.WIDE, f"{WIDE}, Table 8"),
+    rows("layers", {"resnext50_32x4d": 50}, f"{RESNEXT}, Table 1"),
+    rows("layers", {"resnext101_64x4d": 101}, f"{RESNEXT}, Table 4"),
+    rows("layers", {"wide_resnet50_2": 50}, f"{WIDE}, Table 8"),
+    rows(
+        "layers",
+        {"resnext101_32x8d": 101, "wide_resnet101_2": 101},
+        "torchvision's network of that name, in no paper's table",
+    ),
+    rows(
+        "layers",
+        {name: depth + 2 for name, depth in (names.STEM_C | names.STEM_D).items()},
+        f"{BAG}, Section 4.2, Fig. 2: two more in the stem",
+    ),
+    rows(
+        "layers",
+        {name: depth + 2 * BLOCKS[depth] for name, depth in names.SE.items()},
+        f"{SE}, Fig. 3: behind each block's, the two that excite its channels",
+    ),
     rows("layers", {"resnext29_8x64d": 29}, f"{RESNEXT}, Section 5.3: 9n + 2"),
     rows("convolutions", names.CIFAR_WIDE, f"{WIDE}, Table 1: 6n + 4, projections counted"),
     rows("layers", {"tutorial_resnet18_96": 18}, f"{V1}, Table 1"),
@@ -169,48 +185,4 @@ LATER_PARAMETERS = (
     ),
 )
 
-MULTIPLY_ADDS = (
-    rows(
-        "multiply-adds",
-        {
-            "resnet18": "1.8e9",
-            "resnet34": "3.6e9",
-            "plain34": "3.6e9",
-            "resnet50_v1": "3.8e9",
-            "resnet101_v1": "7.6e9",
-            "resnet152_v1": "11.3e9",
-        },
-        f"{V1}, Table 1 and Fig. 3",
-        within=0.03,
-    ),
-    rows(
-        "multiply-adds",
-        {
-            "resnet18": 1_814_073_344,
-            "resnet34": 3_663_761_408,
-            "resnet34_option_a": 3_644_493_824,
-            "plain34": 3_644_493_824,
-            "resnet50_v1": 3_857_973_248,
-            "resnet101_v1": 7_570_194_432,
-            "resnet152_v1": 11_282_415_616,
-            "resnet50": 4_089_184_256,
-        },
-        f"{V1}, Table 1: sum over the layers",
-    ),
-    rows(
-        "multiply-adds",
-        {
-            "resnet101": "7.801e9",
-            "resnet152": "11.514e9",
-            "resnext50_32x4d": "4.230e9",
-            "resnext101_32x8d": "16.414e9",
-            "resnext101_64x4d": "15.460e9",
-            "wide_resnet50_2": "11.398e9",
-            "wide_resnet101_2": "22.753e9",
-        },
-        "torchvision's network of that name, as the record of its weights prints it",
-    ),
-    rows("multiply-adds", {"resnext50_32x4d": "4.2e9"}, f"{RESNEXT}, Table 1", within=0.03),
-)
-
-SIZES = (*LAYERS, *V1_PARAMETERS, *LATER_PARAMETERS, *MULTIPLY_ADDS)
+SIZES = (*LAYERS, *V1_PARAMETERS, *LATER_PARAMETERS)

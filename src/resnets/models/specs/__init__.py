@@ -7,12 +7,12 @@ the network that comes out to the sizes the papers print. A new member of a fami
 from collections.abc import Mapping
 from typing import Any
 
-from resnets.models.specs.base import Spec, parse_name, spec_from
+from resnets.models.specs.base import Spec, parse_name, spec_from, spec_name
 from resnets.models.specs.classic import CLASSIC
 from resnets.models.specs.related import RELATED
 from resnets.models.specs.residual import RESIDUAL
 
-__all__ = ["SPECS", "Spec", "parse_name", "spec_of"]
+__all__ = ["SPECS", "Spec", "parse_name", "spec_name", "spec_of"]
 
 SPECS: dict[str, Spec] = {**RESIDUAL, **CLASSIC, **RELATED}
 

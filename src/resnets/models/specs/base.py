@@ -1,6 +1,7 @@
 """What every row has, and how a name with options becomes a row."""
 
 import dataclasses
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +48,15 @@ def parse_name(text: str) -> tuple[str, dict[str, Any]]:
             )
         options[key] = _value(value)
     return name, options
+
+
+def spec_name(name: str, options: Mapping[str, Any]) -> str:
+    """The inverse of ``parse_name``.
+
+    >>> spec_name("resnet50", {"shortcut": "C", "drop_path": 0.1})
+    'resnet50:shortcut="C":drop_path=0.1'
+    """
+    return "".join([name, *(f":{key}={json.dumps(value)}" for key, value in options.items())])
 
 
 def spec_from(

@@ -93,15 +93,45 @@ class ResNetSpec(Spec):
                 f"groups={self.groups}, width_per_group={self.width_per_group}",
                 fix="both are whole numbers of at least 1",
             )
-        if len(self.replace_stride_with_dilation) != 3:
+        self._check_dilation()
+        if int(min(self.widths) * self.width_per_group / 64) < 1:
             raise ConfigError(
-                f"replace_stride_with_dilation={self.replace_stride_with_dilation}",
-                fix="give three switches: for the second, third and fourth stage",
+                f"width_per_group={self.width_per_group} leaves no channel of {min(self.widths)}",
+                fix="choose more",
+            )
+        without = [name for name in ("drop_path", "zero_init_residual") if getattr(self, name)]
+        if without and self.block in ("plain", "tutorial"):
+            raise ConfigError(
+                f"{without[0]} has no effect on {self.block} blocks",
+                fix="leave it out, or choose a residual network",
+            )
+        if self.stem == "tutorial" and self.norm_layer != "batch":
+            raise ConfigError(
+                "this network's stem has a batch norm of its own",
+                fix="leave norm_layer out, or choose resnet18",
             )
         if (self.block == "plain") != (self.shortcut == "none"):
             raise ConfigError(
                 f"{self.block} blocks with shortcut={self.shortcut}",
                 fix="plain networks have no shortcut, all others have one; plain34 is resnet34's",
+            )
+
+    def _check_dilation(self) -> None:
+        dilated = self.replace_stride_with_dilation
+        if len(dilated) != 3:
+            raise ConfigError(
+                f"replace_stride_with_dilation={dilated}",
+                fix="give three switches: for the second, third and fourth stage",
+            )
+        if any(dilated[len(self.depths) - 1 :]):
+            raise ConfigError(
+                f"replace_stride_with_dilation={dilated}: there are {len(self.depths)} stages",
+                fix="switch on stages that there are",
+            )
+        if any(dilated) and (self.shortcut == "D" or self.stride_in == "last"):
+            raise ConfigError(
+                "replace_stride_with_dilation cannot keep the pixels that pools have thinned out",
+                fix="choose a network without pools in its shortcuts, such as resnet50",
             )
 
 
@@ -145,7 +175,7 @@ v15 = partial(
     note="Departs from the paper: a stage's stride is on its first 3x3, as in torchvision.",
 )
 deep = partial(
-    imagenet, stem="deep", source=f"{BAG}, Section 4", note="ResNet-C: three 3x3 as the stem."
+    imagenet, stem="deep", source=f"{BAG}, Section 4.2", note="ResNet-C: three 3x3 as the stem."
 )
 pooled = partial(
     deep,

@@ -100,7 +100,7 @@ def held_sizes(tensors: dict[str, Tensor], network: Network) -> tuple[int | None
     heads = [name for name in tensors if name.startswith(network.head + ".")]
     first = tensors.get(_first_convolution(network))
     return (
-        len(tensors[heads[-1]]) if heads else None,
+        len(tensors[heads[-1]]) if heads and tensors[heads[-1]].ndim else None,
         first.shape[1] if first is not None and first.ndim == 4 else None,
     )
 

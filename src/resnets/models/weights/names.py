@@ -3,11 +3,13 @@
 Our names are torchvision's, so most files need nothing but the loss of a prefix.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from resnets.errors import ModelFileError
@@ -64,7 +66,41 @@ def translate(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]
                 fix="save the network's state dict alone, without anything beside it",
             )
         renamed[ours] = tensor
-    return renamed, [f"{what}: {count:,}" for what, count in counted.items() if count]
+    notes = [f"{what}: {count:,}" for what, count in counted.items() if count]
+    shaped = any(".downsample." in name or ".conv3." in name for name in renamed)
+    if counted[f"names of {CIFAR}"] and "layer2.0.conv2.weight" in renamed and not shaped:
+        renamed = _new_channels_last(renamed)
+        notes.append("channels put in our order: these pad shortcuts on both sides (option A)")
+    return renamed, notes
+
+
+def _new_channels_last(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights for option A that puts new channels last, from weights for half of them on each side.
+
+    The widely used CIFAR ResNets pad a shortcut's channels on both sides. The order of channels
+    is free as long as all that write and read a stage's sum agree on it, so the same function
+    comes out.
+    """
+    ordered = dict(tensors)
+    before: Tensor | None = None  # where each channel of the stage before stood
+    for stage in itertools.count(1):
+        blocks = [name for name in tensors if name.startswith(f"layer{stage}.")]
+        if not blocks:
+            break
+        width = len(tensors[f"layer{stage}.0.conv2.weight"])
+        old = torch.arange(width) if before is None else before
+        side = (width - len(old)) // 2
+        here = torch.cat([old + side, torch.arange(side), torch.arange(width - side, width)])
+        for name in blocks:
+            _, block, layer, _ = name.split(".")
+            if layer == "conv1":  # reads the sum
+                ordered[name] = tensors[name][:, old if block == "0" else here]
+            elif layer in ("conv2", "bn2") and tensors[name].ndim:  # writes to it
+                ordered[name] = tensors[name][here]
+        before = here
+    if before is not None:
+        ordered["fc.weight"] = tensors["fc.weight"][:, before]
+    return ordered
 
 
 def _without_prefixes(name: str, counted: Counter[str]) -> str:

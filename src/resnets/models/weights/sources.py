@@ -13,7 +13,7 @@ from resnets.config import CropMode, Interpolation, Preprocess
 from resnets.console import Progress
 from resnets.errors import ConfigError, ModelFileError, ResnetsError, require
 from resnets.models.downloading import download
-from resnets.models.specs import SPECS, parse_name
+from resnets.models.specs import SPECS, parse_name, spec_name
 from resnets.models.weights.foreign import KERAS, PICKLES, kept_before, read_foreign
 from resnets.models.weights.keras import from_keras, is_keras
 from resnets.models.weights.names import translate
@@ -243,9 +243,8 @@ def _safe(path: Path) -> dict[str, Any]:
 def _said(card: dict[str, Any]) -> dict[str, Any]:
     """What a card says of a model: ours, or timm's in either of its two forms."""
     if "preprocess" in card:  # a sealed model
-        options = "".join(f":{key}={json.dumps(value)}" for key, value in card["options"].items())
         return {
-            "model": card["architecture"] + options,
+            "model": spec_name(card["architecture"], card["options"]),
             "preprocess": Preprocess.from_dict(card["preprocess"]),
             "classes": tuple(card["label_names"]),
             "licence": card.get("license"),
@@ -254,7 +253,11 @@ def _said(card: dict[str, Any]) -> dict[str, Any]:
     architecture = values.get("architecture")
     model = TIMM.get(architecture, architecture)
     classes = values.get("label_names")
-    if classes is None and values.get("num_classes") == 1000 and "in1k" in values.get("tag", ""):
+    if (
+        classes is None
+        and values.get("num_classes") == 1000
+        and "in1k" in (values.get("tag") or "")
+    ):
         classes = imagenet_classes()
     return {
         "model": model if model and parse_name(model)[0] in SPECS else None,
