@@ -6,6 +6,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnets.models import Network, create_model
@@ -54,3 +55,14 @@ def renamed(state: dict[str, Tensor], rules: dict[str, str], prefix: str = "") -
             name = name.replace(ours, theirs)
         made[prefix + name] = tensor
     return made
+
+
+class PaddedOnBothSides(nn.Module):
+    """The shortcut of the widely used CIFAR ResNets with parameter-free option A."""
+
+    def __init__(self, new: int) -> None:
+        super().__init__()
+        self.new = new
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.new // 2, self.new // 2))

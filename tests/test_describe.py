@@ -163,7 +163,9 @@ def test_layers_that_run_only_in_training_are_told() -> None:
         (["tutorial_resnet34_32", "--input", "3x224x224"], "sides of 17 to 48"),
         (["runs/nothing"], "no model or run folder at runs/nothing"),
         (["resnet20", "resnet32", "--diagram", "both.svg"], "one by one"),
-        (["resnet20", "--diagram", "no-such-folder/x.svg"], "no-such-folder"),
+        (["resnet20", "resnet32", "--layers"], "one by one"),
+        (["resnet20", "--diagram", "drawing.png"], "a diagram is an SVG"),
+        (["resnet20", "--diagram", "/dev/null/x.svg"], "cannot make the folder /dev/null"),
     ],
 )
 def test_a_mistake_is_told_with_its_fix(

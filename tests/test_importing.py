@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from made_up_weights import PaddedOnBothSides
 from resnets.checkpoint import read_sealed
 from resnets.errors import ConfigError, ModelFileError
 from resnets.importing import import_model, read_classes
@@ -58,6 +59,8 @@ def test_a_public_checkpoint_becomes_a_sealed_model(checkpoint: Path, tmp_path: 
     assert classifier.classes == tuple(CLASSES)
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     network = create_model("resnet20", seed=1).eval()
+    for stage, new in (("layer2.0", 16), ("layer3.0", 32)):  # as the file's network has them
+        network.get_submodule(stage).downsample = PaddedOnBothSides(new)
     scaled = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     mean, std = (torch.tensor(NORMAL[key])[None, :, None, None] for key in ("mean", "std"))
     expected = network((scaled - mean) / std).softmax(1)[0].detach()
@@ -129,7 +132,7 @@ def test_what_does_not_go_together_is_refused(checkpoint: Path) -> None:
     refused(ConfigError, "9 classes are named, the weights have", checkpoint, classes=CLASSES[1:])
     refused(ConfigError, "'bird' is empty or named twice", checkpoint, classes=["bird"] * 10)
     refused(ConfigError, "do not fit 3", checkpoint, mean=[0.5, 0.5])
-    fix = refused(ConfigError, "not that of pixels between 0 and 1", checkpoint, mean=[123.7])
+    fix = refused(ConfigError, "not those of pixels between 0 and 1", checkpoint, mean=[123.7])
     assert fix == "divide mean and std by 255"
 
 

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from made_up_weights import equal, network, put, renamed, safe, saved
+from made_up_weights import PaddedOnBothSides, equal, network, put, renamed, safe, saved
 from resnets.checkpoint import seal
 from resnets.config import Preprocess
 from resnets.errors import ConfigError, MissingExtra, ModelFileError
@@ -97,17 +96,6 @@ def test_public_cifar_resnets_are_understood(
     theirs = renamed(ours.state_dict(), rules, "module.")
     made = create_model(name, pretrained=safe(tmp_path, theirs))
     assert equal(made.state_dict(), ours.state_dict())
-
-
-class PaddedOnBothSides(nn.Module):
-    """The shortcut of the widely used CIFAR ResNets with parameter-free option A."""
-
-    def __init__(self, new: int) -> None:
-        super().__init__()
-        self.new = new
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.new // 2, self.new // 2))
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet56"])

@@ -41,11 +41,15 @@ def show_verdicts(name: str, verdicts: Iterable[Told]) -> None:
     """Print a network's claims, one line each: what its source says, and what was computed."""
     rows = [verdict.to_dict() for verdict in verdicts]
     cells = [
-        [row["status"], row["claim"], row["expected"], row["computed"] or "", row["source"]]
+        [row["status"], row["claim"], row["expected"], _computed(row), row["source"]]
         for row in rows
     ]
     heads = ["", "claim", ">published", ">computed", "source"]
     print_table(console_for(sys.stdout), name, heads, cells)
+
+
+def _computed(row: dict[str, Any]) -> str:
+    return "the same" if row["computed"] == row["expected"] else row["computed"] or ""
 
 
 def show_description(description: Told, *, layers: bool = False) -> None:
