@@ -286,7 +286,7 @@ def test_names_are_listed_in_the_tables_order_by_shell_pattern() -> None:
     assert list_models("lstm*") == []
 
 
-def test_every_family_of_the_issue_is_there_and_every_row_names_its_source() -> None:
+def test_every_row_names_its_source_and_its_family() -> None:
     assert len(list_models()) == len(set(list_models()))
     for name, spec in SPECS.items():
         assert spec.source and spec.family, name
