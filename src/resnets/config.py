@@ -278,6 +278,18 @@ def _told(kinds: tuple[Any, ...]) -> str:
     )
 
 
+def parse_value(text: str) -> Any:
+    """A setting's value as TOML or, where it is no TOML, as text.
+
+    >>> parse_value("[0.5, 0.75]"), parse_value("pad4")
+    ([0.5, 0.75], 'pad4')
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def parse_duration(text: str) -> float:
     """Seconds in a text such as ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
 

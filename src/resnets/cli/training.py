@@ -7,7 +7,7 @@ import typer
 
 from resnets.cli import STARTED
 from resnets.cli.app import DataDir, app
-from resnets.config import AUTO, TrainConfig, check_keys
+from resnets.config import AUTO, TrainConfig, check_keys, parse_value
 from resnets.errors import ConfigError
 
 
@@ -146,17 +146,12 @@ def batch_size_of(text: str | None) -> int | str | None:
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:
     """``key=value`` texts as settings; a value is TOML, or text where it is no TOML."""
-    import tomllib
-
     settings: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set {text}: no value", fix="write it as --set key=value")
-        try:
-            settings[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            settings[key] = value
+        settings[key] = parse_value(value)
     check_keys(TrainConfig, settings, where="--set")
     if "data" in settings:
         raise ConfigError("--set data=...", fix="name the data before the options")

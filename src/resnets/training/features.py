@@ -26,6 +26,7 @@ from resnets.data.sources import Split
 from resnets.errors import CannotGoOn, UnreadableImage
 from resnets.evaluation import run_over
 from resnets.models import Network
+from resnets.prediction import MEAN_IMAGE
 
 log = logging.getLogger("resnets")
 BATCH = 64
@@ -129,7 +130,7 @@ def _key(network: Network, preprocess: Preprocess, mean_image: Tensor | None) ->
     digest.update(f"{device} {network.spec}".encode())
     state = {name: v for name, v in network.state_dict().items() if not _in_head(network, name)}
     if mean_image is not None:
-        state["preprocess.mean_image"] = mean_image
+        state[MEAN_IMAGE] = mean_image
     for name, value in state.items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from resnets.config import check_field
+from resnets.config import check_field, parse_value
 from resnets.errors import ConfigError, UnknownName
 
 
@@ -46,7 +45,7 @@ def parse_name(text: str) -> tuple[str, dict[str, Any]]:
             raise ConfigError(
                 f"{text}: {part!r} is no option", fix=f"write it as {name}:option=value"
             )
-        options[key] = _value(value)
+        options[key] = parse_value(value)
     return name, options
 
 
@@ -86,10 +85,3 @@ def check_probability(name: str, value: float) -> None:
     """Raise ``ConfigError`` unless a field's value is at least 0 and below 1."""
     if not 0 <= value < 1:
         raise ConfigError(f"{name}={value}", fix="choose a probability below 1")
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from resnets.errors import ConfigError
-from resnets.models.specs.base import Spec
+from resnets.models.specs.base import Spec, check_probability
 
 Block = Literal[
     "basic", "bottleneck", "plain", "preact_basic", "preact_bottleneck", "keras_v2", "tutorial"
@@ -80,8 +80,7 @@ class ResNetSpec(Spec):
                 f"norm_layer={self.norm_layer!r} is not one of batch, group",
                 fix="set norm_layer to one of them, or give a function of the channels",
             )
-        if not 0 <= self.drop_path < 1:
-            raise ConfigError(f"drop_path={self.drop_path}", fix="choose a probability below 1")
+        check_probability("drop_path", self.drop_path)
         if (self.groups, self.width_per_group) != (1, 64) and "bottleneck" not in self.block:
             raise ConfigError(
                 f"groups={self.groups}, width_per_group={self.width_per_group}: "
