@@ -43,7 +43,7 @@ from resnets.benchmarking import (
     training_step,
 )
 from resnets.cost import measure
-from resnets.machine import available_cores, bf16_gains, load_average, usable_device
+from resnets.machine import available_cores, bf16_gains, keep_memory, load_average, usable_device
 from resnets.models import create_model
 
 
@@ -99,6 +99,7 @@ def paper_resnet20(classes: int) -> nn.Module:
 
 
 def ours(case: Case, pixels: Tensor, device: str, *, averaged: bool) -> Step:
+    keep_memory()  # as `resnets train` does
     network = create_model(case.model, num_classes=case.classes, seed=0)
     precision = "bf16" if bf16_gains(device) else "fp32"
     decay = 0.999 if averaged else 0.0

@@ -13,6 +13,7 @@ import typer  # noqa: E402
 # each adds its commands to the application
 from resnets.cli import answers, benchmarking, importing, networks, training, verifying  # noqa: E402, F401
 from resnets.cli.app import app  # noqa: E402
+from resnets.machine import keep_memory  # noqa: E402
 
 
 @app.callback(invoke_without_command=True)
@@ -43,4 +44,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is escaped
             stream.reconfigure(errors="backslashreplace")
+    keep_memory()
     app()

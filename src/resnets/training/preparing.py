@@ -14,6 +14,7 @@ from resnets.models.checkpointing import checkpoint_activations
 from resnets.prediction import MEAN_IMAGE
 from resnets.training.features import FeatureBatches
 from resnets.training.loop import Task
+from resnets.training.products import use_products
 from resnets.training.schedules import Plan, validations_for
 from resnets.training.setup import mean_image_of, preprocess_of
 from resnets.training.state import TrainingState
@@ -62,6 +63,8 @@ def state_of(task: Task, network: Network, steps_per_epoch: float) -> TrainingSt
         freeze(network, config.freeze)
     if config.checkpoint_activations:
         checkpoint_activations(network)
+    if config.precision == "bf16" and config.device == "cpu":
+        use_products(network)
     optimizer = torch.optim.SGD(
         decay_groups(network, config.weight_decay, norm_and_bias=config.decay_norm_and_bias),
         lr=config.learning_rate,

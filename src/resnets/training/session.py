@@ -14,6 +14,7 @@ from resnets.data.loader import Batches, WorkerBatches
 from resnets.data.sources import Dataset
 from resnets.errors import CannotGoOn, ConfigError, DataError, Interrupted
 from resnets.evaluation import Scores
+from resnets.machine import keep_memory
 from resnets.prediction import MEAN_IMAGE
 from resnets.training.budget import Budget
 from resnets.training.card import environment, model_card
@@ -67,6 +68,7 @@ class Session:
         config = self.config
         assert config.threads  # noqa: S101
         torch.set_num_threads(config.threads)
+        keep_memory()
         if config.device == "cuda":  # the same bits again, and fp32 that is fp32
             torch.backends.cudnn.deterministic = True
             torch.backends.cudnn.allow_tf32 = config.precision != "fp32"
