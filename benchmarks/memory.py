@@ -76,7 +76,7 @@ def measured(case: Case, threads: int | None) -> dict[str, object]:
     from resnets.config import TrainConfig
     from resnets.data.augmentation import Augmentation
     from resnets.data.loader import Batch
-    from resnets.machine import bf16_gains, default_threads, peak_memory
+    from resnets.machine import bf16_gains, default_threads, keep_memory, peak_memory
     from resnets.training.loop import Task, take_step
     from resnets.training.preparing import state_of
     from resnets.training.scoring import build_network
@@ -97,6 +97,7 @@ def measured(case: Case, threads: int | None) -> dict[str, object]:
         device="cpu",
         threads=threads or default_threads(),
     )
+    keep_memory()  # as `resnets train` does
     torch.set_num_threads(config.threads or 1)
     libraries = peak_memory() or 0
     task = Task(config, preprocess_of(config), Augmentation(), classes=10)

@@ -30,6 +30,7 @@ from resnets.training.loop import Task, take_step
 from resnets.training.preparing import state_of
 from resnets.training.recipes import recipe
 from resnets.training.setup import SMALL_SIDE
+from resnets.training.state import TrainingState
 from resnets.training.stopping import StopWatch
 
 TURN = 0.5
@@ -225,12 +226,28 @@ def training_step(
     *,
     ema_decay: float | None = None,
 ) -> Step:
-    """A step of ``resnets train`` with the default recipe for images of that size.
+    """A step of ``resnets train``; see ``training_of``."""
+    task, state = training_of(network, classes, pixels.shape, precision, device, ema_decay)
+    batch = Batch(pixels, torch.arange(len(pixels)) % classes)
+    watch = StopWatch(save=lambda: None)
+    return lambda: take_step(task, state, batch, 1e-3, watch)
+
+
+def training_of(
+    network: Network,
+    classes: int,
+    shape: Sequence[int],
+    precision: Format,
+    device: str,
+    ema_decay: float | None = None,
+) -> tuple[Task, TrainingState]:
+    """What a run of the default recipe for images of that size trains with.
 
     Args:
+        shape: (N, C, H, W) of a batch.
         ema_decay: of the weight average, 0 for none; by default the recipe's.
     """
-    count, channels, height, width = pixels.shape
+    count, channels, height, width = shape
     base = recipe("default-small" if max(height, width) <= SMALL_SIDE else "default-large")
     config = dataclasses.replace(
         base,
@@ -245,10 +262,7 @@ def training_step(
     )
     network = network.train().to(device).to(memory_format=torch.channels_last)
     task = Task(config, preprocess, Augmentation.of(config), classes)
-    state = state_of(task, network, steps_per_epoch=1)
-    batch = Batch(pixels, torch.arange(count) % classes)
-    watch = StopWatch(save=lambda: None)
-    return lambda: take_step(task, state, batch, 1e-3, watch)
+    return task, state_of(task, network, steps_per_epoch=1)
 
 
 def plain_training_step(network: nn.Module, pixels: Tensor, device: str) -> Step:

@@ -110,6 +110,8 @@ class TrainConfig:
     checkpoint_activations: bool = False
     """Whether blocks compute their activations again in the backward pass instead of keeping them
     (arXiv:1604.06174): less memory, about a third more time, the same bits."""
+    compile: bool = False
+    """Whether torch.compile makes one program of the network: on a CPU rarely faster."""
     learning_rate: float = 0.1
     """The highest rate of the schedule."""
     schedule: Schedule = "cosine"
@@ -196,6 +198,11 @@ class TrainConfig:
         given = [f"{name}={value}" for name, value in lengths.items() if value is not None]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} both say how long", fix="give one of them")
+        if self.compile and self.checkpoint_activations:
+            raise ConfigError(
+                "torch.compile does not know recomputed activations",
+                fix="leave out compile or checkpoint_activations",
+            )
         for name in ("batch_size", "micro_batch"):
             if getattr(self, name) == 1:
                 raise ConfigError(

@@ -56,6 +56,10 @@ def train(
             "--checkpoint-activations", help="less memory for about a third more time, same result"
         ),
     ] = None,
+    compile: Annotated[
+        bool | None,
+        typer.Option("--compile", help="torch.compile; says what it costs and whether it pays"),
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="highest learning rate")] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", "--wd")] = None,
     validation: Annotated[
@@ -97,6 +101,7 @@ def train(
         "image_size": image_size,
         "batch_size": batch_size_of(batch_size),
         "checkpoint_activations": checkpoint_activations,
+        "compile": compile,
         "learning_rate": lr,
         "weight_decay": weight_decay,
         "validation": validation,

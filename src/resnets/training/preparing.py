@@ -63,14 +63,16 @@ def state_of(task: Task, network: Network, steps_per_epoch: float) -> TrainingSt
         freeze(network, config.freeze)
     if config.checkpoint_activations:
         checkpoint_activations(network)
-    if config.precision == "bf16" and config.device == "cpu":
+    if config.precision == "bf16" and config.device == "cpu" and not config.compile:
         use_products(network)
     optimizer = torch.optim.SGD(
         decay_groups(network, config.weight_decay, norm_and_bias=config.decay_norm_and_bias),
         lr=config.learning_rate,
         momentum=config.momentum,
         nesterov=config.nesterov and config.momentum > 0,
-        fused=True,  # one pass over weights, gradients and momenta in place of five
+        # One pass over weights, gradients and momenta in place of five. All three must lie in the
+        # same memory format: torch 2.14 does not look, and updates the wrong weights.
+        fused=True,
     )
     average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
     return TrainingState(network, optimizer, average, [first_plan(config, steps_per_epoch)])

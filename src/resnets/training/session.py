@@ -18,6 +18,7 @@ from resnets.machine import keep_memory
 from resnets.prediction import MEAN_IMAGE
 from resnets.training.budget import Budget
 from resnets.training.card import environment, model_card
+from resnets.training.compiling import compile_network
 from resnets.training.features import cached_features
 from resnets.training.loop import train
 from resnets.training.preparing import batches_of, state_of, task_of
@@ -26,7 +27,7 @@ from resnets.training.schedules import learning_rate, progress
 from resnets.training.scoring import Scorer, build_network
 from resnets.training.state import Best, Row
 from resnets.training.stopping import StopRequested, StopWatch
-from resnets.training.transfer import Start, begin_with
+from resnets.training.transfer import ALL, Start, begin_with
 
 SAVE_EVERY = 30.0
 """Seconds between training states; longer where saving takes more than a hundredth of it."""
@@ -80,6 +81,8 @@ class Session:
             self.display.line(begin_with(network, self.start, self.dataset.classes))
         self.state = state_of(self.task, network, self.steps_per_epoch)
         self.validation = self.dataset.splits.get("val")
+        if config.compile and config.freeze != ALL:
+            self.display.line(str(compile_network(self.task, self.state)))
         self._interval_began = time.monotonic()
         if saved:
             self._restore(saved)

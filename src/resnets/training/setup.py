@@ -117,6 +117,7 @@ def without_effect(asked: dict[str, Any], config: TrainConfig, dataset: Dataset)
         "micro_batch": (config.micro_batch or 0) >= config.batch_size
         and f"a batch has {config.batch_size} images",
         "nesterov": config.momentum == 0 and "there is no momentum",
+        "compile": config.freeze == ALL and "only the head is trained",
         "freeze": not config.start_from and "no weights are given to start from (--from)",
     }
     return [
