@@ -274,7 +274,7 @@ def test_the_mean_image_is_a_tensor_in_the_sealed_model(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_weights_before_it(tmp_path):
-    with pytest.raises(CannotGoOn, match="the loss of step"):
+    with pytest.raises(CannotGoOn, match="the loss is nan"):
         fit(
             dataset(),
             out=tmp_path / "run",

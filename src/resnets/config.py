@@ -16,6 +16,7 @@ Crop = Literal["none", "pad4", "resized"]
 AutoAugment = Literal["none", "rand", "trivial"]
 Balance = Literal["none", "weights", "order"]
 Precision = Literal["auto", "fp32", "bf16"]
+OnNotFinite = Literal["stop", "skip"]
 Initialisation = Literal["he", "xavier"]
 AUTO = "auto"
 """As a batch size: the recipe's, in parts that fit into the memory."""
@@ -160,6 +161,8 @@ class TrainConfig:
     """Share of the training images held out; 0: none; ``None``: the data's own, else a tenth."""
     patience: int | None = None
     """Stop after so many validations without a better one; ``None``: never."""
+    on_nonfinite: OnNotFinite = "stop"
+    """What a step does whose loss or gradient is not finite: end the run, or be passed over."""
     precision: Precision = "auto"
     """Of training: auto takes bf16 where the processor has it. Scores are fp32."""
     channels_last: bool | None = None

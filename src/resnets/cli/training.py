@@ -71,6 +71,9 @@ def train(
     balance: Annotated[
         str | None, typer.Option(help="for unequal classes: none, weights or order")
     ] = None,
+    on_nonfinite: Annotated[
+        str | None, typer.Option(help="a loss or gradient that is not finite: stop or skip")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
@@ -88,6 +91,12 @@ def train(
     ] = False,
     extend: Annotated[
         bool, typer.Option("--extend", help="go on to a larger --epochs than before")
+    ] = False,
+    accept_data_change: Annotated[
+        bool, typer.Option("--accept-data-change", help="go on although images changed meanwhile")
+    ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="go on only where the same bits will come of it")
     ] = False,
 ) -> None:
     """Train a classifier; the same command continues a run that was stopped."""
@@ -107,6 +116,7 @@ def train(
         "validation": validation,
         "patience": patience,
         "balance": balance,
+        "on_nonfinite": on_nonfinite,
         "precision": precision,
         "device": device,
         "threads": threads,
@@ -128,6 +138,8 @@ def train(
         data_dir=data_dir,
         fresh=fresh,
         extend=extend,
+        accept_data_change=accept_data_change,
+        exact=exact,
         started=STARTED,
         **given,
     )

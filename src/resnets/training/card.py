@@ -50,6 +50,7 @@ def model_card(
             "epochs": config.epochs,
             "extended": extended,
             "steps": state.step,
+            "skipped": len(state.skipped),
             "best_step": best.step if best else state.step,
             "val_accuracy": best.accuracy if best else None,
             "seconds": round(seconds, 1),

@@ -12,15 +12,19 @@ from torch import Tensor
 
 from resnets.config import Preprocess, TrainConfig
 from resnets.data.augmentation import Augmentation
+from resnets.data.listing import told
 from resnets.data.loader import Batch, Batches, step_seed
 from resnets.data.transforms import normalise
-from resnets.errors import CannotGoOn
 from resnets.models import Network
 from resnets.training.budget import Budget
 from resnets.training.schedules import learning_rate, progress, validation_due
 from resnets.training.state import TrainingState
 from resnets.training.stopping import StopWatch
 from resnets.training.tricks import classification_loss
+
+
+class NotFinite(Exception):
+    """A step whose loss or gradients are not finite; nothing of it is left."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +52,18 @@ def train(
     budget: Budget | None,
     validate: Callable[[], None],
     after_step: Callable[[float], None],
+    not_finite: Callable[[NotFinite], None],
 ) -> None:
     """Train from ``state`` to the end of its plan, or to where patience ends.
 
     Args:
         validate: scores the state, appends to ``state.rows`` and keeps the best.
         after_step: told each step's loss; shows progress and saves now and then.
+        not_finite: told of a step that cannot be taken; raises, or lets training go on without it.
 
     Raises:
         StopRequested: a stop signal came; the state is that of the last whole step.
-        CannotGoOn: the loss is not finite; the state is that before the step.
+        CannotGoOn: what ``not_finite`` raises; the state is that before the step.
     """
     with closing(batches.starting_at(state.step)) as stream:  # its workers end with it
         while True:
@@ -72,7 +78,13 @@ def train(
 
             began = time.monotonic()
             rate = learning_rate(task.config, state.step, done)
-            loss = take_step(task, state, next(stream), rate, stop)
+            try:
+                loss = take_step(task, state, next(stream), rate, stop)
+            except NotFinite as problem:
+                not_finite(problem)
+                with stop.lock:
+                    state.skip_step()
+                continue
             took = time.monotonic() - began
             if budget and (plan := budget.after_step(state.step, state.plans, took)):
                 state.plans.append(plan)
@@ -82,7 +94,10 @@ def train(
 def take_step(
     task: Task, state: TrainingState, batch: Batch, rate: float, stop: StopWatch
 ) -> float:
-    """One optimizer step at learning rate ``rate``; returns the batch's loss."""
+    """One optimizer step at learning rate ``rate``; returns the batch's loss.
+
+    Raises ``NotFinite`` with everything as it was before the step.
+    """
     config, model = task.config, state.model
     seed = step_seed(config.seed, state.step)
     torch.manual_seed(seed)  # for dropout and drop-path
@@ -95,12 +110,9 @@ def take_step(
     state.begin_step()
     state.optimizer.zero_grad(set_to_none=True)
     loss, correct = add_gradients(task, model, inputs, targets, labels)
-    if not torch.isfinite(loss):
+    if found := where_not_finite(loss, model):
         state.give_up_step()
-        raise CannotGoOn(
-            f"the loss of step {state.step + 1} is {loss.item()}; the weights before it are kept",
-            fix=f"try a lower rate, such as --lr {rate / 4:.2g} --fresh",
-        )
+        raise NotFinite(found)
 
     with stop.lock:  # from here to the end a step counts or does not, as a whole
         for group in state.optimizer.param_groups:
@@ -111,6 +123,21 @@ def take_step(
         state.count(loss.item(), int(correct), len(labels))
         state.end_step()
     return loss.item()
+
+
+def where_not_finite(loss: Tensor, model: Network) -> str:
+    """The loss, or the weights whose gradients are infinite or no numbers; empty where all is well.
+
+    A look at the greatest of all gradients reads them once; only where it is none are they told.
+    """
+    if not torch.isfinite(loss):
+        return f"the loss is {loss.item()}"
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    greatest = torch.nn.utils.get_total_norm(gradients.values(), norm_type=math.inf)
+    if torch.isfinite(greatest):
+        return ""
+    names = [name for name, slope in gradients.items() if not torch.isfinite(slope).all()]
+    return f"the gradient of {told(names)} is not finite"
 
 
 def add_gradients(

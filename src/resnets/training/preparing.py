@@ -89,10 +89,15 @@ def first_plan(config: TrainConfig, steps_per_epoch: float) -> Plan:
     return Plan(0, steps, min(steps, validations_for(config.epochs)))
 
 
+def order_of(config: TrainConfig, split: Split) -> Order:
+    """Which image stands where in the stream that training reads."""
+    return Order(config.seed, split.labels, "order" if config.balance == "order" else "none")
+
+
 def batches_of(task: Task, split: Split, features: Tensor | None) -> Batches:
     """Batches of features where they are known, else of images in memory or through workers."""
     config = task.config
-    order = Order(config.seed, split.labels, "order" if config.balance == "order" else "none")
+    order = order_of(config, split)
     if features is not None:
         return FeatureBatches(features, split.labels, order, config.batch_size)
     shared = (split, task.preprocess, task.augmentation, order, config.batch_size)

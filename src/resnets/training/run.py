@@ -3,12 +3,13 @@
 import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from resnets.checkpoint import read_sealed
+from resnets.checkpoint import make_folder, read_sealed
 from resnets.config import AUTO, TrainConfig, check_keys, parse_duration
 from resnets.console import Progress
 from resnets.data import from_arrays, from_torch, open_dataset, read_images
@@ -67,6 +68,8 @@ def train(
     data_dir: str | Path | None = None,
     fresh: bool = False,
     extend: bool = False,
+    accept_data_change: bool = False,
+    exact: bool = False,
     quiet: bool = False,
     started: float | None = None,
     **settings: Any,
@@ -83,6 +86,9 @@ def train(
         data_dir: where named data sets lie or are downloaded to.
         fresh: start again in the same folder; the old one is kept as NAME.1.
         extend: go on to a larger ``epochs`` than the run was set up with.
+        accept_data_change: go on with images that were added, removed or changed since the run
+            began; what changed is recorded in its ``data.json``.
+        exact: go on only where the result will have the same bits as without the stop.
         quiet: print nothing.
         started: ``time.monotonic()`` at which a ``budget`` began; now by default.
         settings: fields of ``TrainConfig``; ``budget`` may be text such as ``"10m"``, and
@@ -99,15 +105,18 @@ def train(
     asked["data"] = dataset.source
     folder = RunFolder(Path(out) if out else Path("runs") / dataset.name)
     folder.check_usable()
-    with Progress(quiet=quiet) as progress:
+    with Progress(quiet=quiet) as progress, ExitStack() as held:
+        if folder.begun:
+            held.enter_context(folder.held())
         if folder.begun and not fresh:
             stored = _stored(folder, asked, extend)
             if _finished(folder, stored):
                 progress.line(f"{folder.path} is finished; --fresh trains again")
                 return Run(folder.path)
-            session = _continued(folder, stored, dataset, progress, started)
+            dataset = _read_again(folder, dataset, progress, accept_data_change)
+            session = _continued(folder, stored, dataset, progress, started, exact)
         else:
-            session = _set_up(folder, asked, dataset, data_dir, progress, started)
+            session = _set_up(folder, asked, dataset, data_dir, progress, started, held)
         again = "the same command without --fresh" if fresh else "the same command"
         session.run(again=again)
         return Run(folder.path)
@@ -120,6 +129,7 @@ def _set_up(
     data_dir: str | Path | None,
     progress: Progress,
     started: float,
+    held: ExitStack,
 ) -> Session:
     """Read the data, settle the settings, and write both down; an old run is set aside."""
     start = _start(asked)
@@ -139,6 +149,12 @@ def _set_up(
     session.prepare(continued=False)  # what cannot work is found before a file is written or moved
     if folder.begun:
         progress.line(f"the old run is kept as {folder.set_aside()}")
+    make_folder(folder.path)
+    held.enter_context(folder.held())
+    if folder.begun:  # while the data was read
+        raise ConfigError(
+            f"another run has begun in {folder.path}", fix="choose another folder with --out"
+        )
     directory = Path(data_dir or default_data_dir()).expanduser().absolute()
     written = manifest(dataset, validation=share, data_dir=directory, asked=asked)
     folder.write_setup(config, written)
@@ -146,15 +162,19 @@ def _set_up(
 
 
 def _continued(
-    folder: RunFolder, stored: TrainConfig, dataset: Dataset, progress: Progress, started: float
+    folder: RunFolder,
+    stored: TrainConfig,
+    dataset: Dataset,
+    progress: Progress,
+    started: float,
+    exact: bool,
 ) -> Session:
-    """Read the data again, hold it to what it was, and take over the saved state."""
-    dataset = _read_again(folder, dataset, progress)
+    """Take over the saved state."""
     progress.line(f"continuing {folder.path}; settings as in its config.toml")
     tell_left_out(dataset, progress)
     start = None if folder.has_state else _start(dataclasses.asdict(stored))
     session = Session(folder, stored, dataset, progress, started, start)
-    session.prepare(continued=True)
+    session.prepare(continued=True, exact=exact)
     if stored != folder.read_config():
         folder.write_config(stored)
     return session
@@ -235,8 +255,11 @@ def _finished(folder: RunFolder, stored: TrainConfig) -> bool:
     return record["finished"] and record["epochs"] == stored.epochs
 
 
-def _read_again(folder: RunFolder, dataset: Dataset, progress: Progress) -> Dataset:
-    """The data of a run that goes on: the same files, by their hashes. Raises ``DataError``."""
+def _read_again(folder: RunFolder, dataset: Dataset, progress: Progress, accept: bool) -> Dataset:
+    """The data of a run that goes on: the same files, by their hashes, or else as accepted.
+
+    Raises ``DataError`` where images changed and that is not accepted, or classes did.
+    """
     recorded = folder.read_manifest()
     share = recorded["validation"]
     dataset = leave_out(before_reading(dataset, share), recorded)
@@ -245,11 +268,18 @@ def _read_again(folder: RunFolder, dataset: Dataset, progress: Progress) -> Data
     dataset = _read(dataset, progress, seconds=0, memory=memory)
     dataset = dataclasses.replace(after_reading(dataset, share), notes=known)
     now = manifest(dataset, validation=share, data_dir=None, asked={})
-    if changed := differences(recorded, now):
+    changed = differences(recorded, now)
+    if changed and not (accept and recorded["classes"] == now["classes"]):
+        classes = recorded["classes"] != now["classes"]
         raise DataError(
             f"the data of {folder.path} changed since it began: {changed}",
-            fix="put the data back, or train anew with --out or --fresh",
+            fix="put the data back, or train anew with --out or --fresh"
+            + ("" if classes else "; --accept-data-change goes on with it as it is"),
         )
+    if changed:
+        progress.line(f"going on with changed data: {changed}")
+        kept = {name: recorded[name] for name in ("data_dir", "asked")}
+        folder.write_manifest(now | kept | {"changes": [*recorded.get("changes", ()), changed]})
     return dataset
 
 

@@ -3,11 +3,14 @@
 import csv
 import io
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnets.checkpoint import make_folder, write_durably
+from resnets.checkpoint import write_durably
 from resnets.config import TrainConfig
 from resnets.errors import ConfigError
 from resnets.training.state import Row
@@ -25,6 +28,20 @@ COLUMNS = (
 )
 FREE_TO_CHANGE = frozenset({"workers", "checkpoint_activations"})
 """Settings that change no result, so that a run may go on with others."""
+
+
+_held: set[int] = set()
+"""Handles of the folders that runs of this process hold."""
+
+
+def _let_go() -> None:
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):  # a worker that outlives a killed run must not hold its folder
+    os.register_at_fork(after_in_child=_let_go)
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,38 @@ class RunFolder:
         """Whether there is a training state to go on from."""
         return any(self.state.glob("*.safetensors"))
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs out of the folder, which exists; a process that dies lets go of it.
+
+        Raises ``ConfigError`` where another run holds it. Windows has no such lock.
+        """
+        if os.name == "nt":
+            yield
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        _held.add(handle)
+        try:
+            self._lock(handle)
+            yield
+        finally:
+            if handle in _held:  # a forked child has closed its own
+                _held.remove(handle)
+                os.close(handle)
+
+    def _lock(self, handle: int) -> None:
+        import fcntl
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another run is training in {self.path}",
+                fix="wait until it ends, or choose another folder with --out",
+            ) from None
+        except OSError:  # a file system without locks
+            return
+
     def check_usable(self) -> None:
         """Raise ``ConfigError`` where the path holds something that is no run."""
         if self.path.exists() and not self.begun:
@@ -72,10 +121,13 @@ class RunFolder:
 
     def write_setup(self, config: TrainConfig, manifest: dict[str, Any]) -> None:
         """Write ``data.json`` and then ``config.toml``, which makes the folder a run."""
-        make_folder(self.path)
+        self.write_manifest(manifest)
+        self.write_config(config)
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Write ``data.json``."""
         text = json.dumps(manifest, indent=1, ensure_ascii=True)
         write_durably(self.path / "data.json", text.encode())
-        self.write_config(config)
 
     def write_config(self, config: TrainConfig) -> None:
         """Write every setting as resolved."""
@@ -96,6 +148,15 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         write_durably(self.path / "metrics.csv", text.getvalue().encode())
+
+    def add_not_finite(self, step: int, what: str, images: list[str]) -> Path:
+        """Add a step that could not be taken to ``nonfinite.json``; returns the file."""
+        path = self.path / "nonfinite.json"
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        entries = [entry for entry in entries if entry["step"] != step]
+        entries.append({"step": step, "what": what, "images": images})
+        write_durably(path, json.dumps(entries, indent=1, ensure_ascii=True).encode())
+        return path
 
     def check_settings(self, asked: dict[str, Any], stored: TrainConfig) -> dict[str, Any]:
         """Hold what is asked for to this run's settings; returns those that may change.

@@ -1,15 +1,17 @@
 """One run from its settings to its sealed model: what happens around the loop."""
 
 import math
+import shutil
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from resnets.checkpoint import State, newest_state, save_state, seal
+from resnets.checkpoint import STATES_KEPT, State, newest_state, save_state, seal
 from resnets.config import TrainConfig
 from resnets.console import Progress
-from resnets.data.listing import by_hash
+from resnets.data.listing import by_hash, told
 from resnets.data.loader import Batches, WorkerBatches
 from resnets.data.sources import Dataset
 from resnets.errors import CannotGoOn, ConfigError, DataError, Interrupted
@@ -20,8 +22,8 @@ from resnets.training.budget import Budget
 from resnets.training.card import environment, model_card
 from resnets.training.compiling import compile_network
 from resnets.training.features import cached_features
-from resnets.training.loop import train
-from resnets.training.preparing import batches_of, state_of, task_of
+from resnets.training.loop import NotFinite, train
+from resnets.training.preparing import batches_of, order_of, state_of, task_of
 from resnets.training.runfolder import RunFolder
 from resnets.training.schedules import learning_rate, progress
 from resnets.training.scoring import Scorer, build_network
@@ -30,10 +32,16 @@ from resnets.training.stopping import StopRequested, StopWatch
 from resnets.training.transfer import ALL, Start, begin_with
 
 SAVE_EVERY = 30.0
-"""Seconds between training states; longer where saving takes more than a hundredth of it."""
+"""Seconds between training states, or more where one takes long to save."""
+SAVE_SHARE = 0.01
+"""The most of a run's time that saving takes."""
 FEWEST_VALIDATED = 200
 VALIDATION_SHARE = 0.15
 """The most of a budget that five validations may take."""
+RETRIES = 5
+"""Refusals of the disk in a row that a run outlasts."""
+SKIPS = 10
+"""Steps that may be passed over, and one more for every 1,000 steps."""
 CLOSING = 2.0
 """Seconds for sealing and for drawing the tables, beside the scoring itself."""
 
@@ -58,11 +66,12 @@ class Session:
         self._validated: int | None = None
         self._extended: list[list[int]] = []
 
-    def prepare(self, *, continued: bool) -> None:
+    def prepare(self, *, continued: bool, exact: bool = False) -> None:
         """Build everything; nothing is written yet.
 
         Args:
             continued: take over the state that the folder holds.
+            exact: only where the same bits will come of it.
 
         Raises ``ConfigError`` for what cannot work, ``ModelFileError`` for a damaged state.
         """
@@ -85,7 +94,7 @@ class Session:
             self.display.line(str(compile_network(self.task, self.state)))
         self._interval_began = time.monotonic()
         if saved:
-            self._restore(saved)
+            self._restore(saved, exact)
         self.features = self._features() if self.task.from_features else {}
         self.budget = self._budget()
 
@@ -100,7 +109,8 @@ class Session:
             self.save()
         batches = batches_of(self.task, self.train_split, self.features.get("train"))
         self._describe(batches)
-        self._saved_at, self._save_took = time.monotonic(), 0.0
+        self._saved_at, self._save_took, self._refused = time.monotonic(), 0.0, 0
+        self._warn_of_little_room()
         self._begin_bar()
         with self.stop:
             scores, trouble = None, None
@@ -113,6 +123,7 @@ class Session:
                     budget=self.budget,
                     validate=self.validate,
                     after_step=self.after_step,
+                    not_finite=self.not_finite,
                 )
                 self.save_locked()
                 scores = self.scorer.final(self._chosen_weights())
@@ -143,8 +154,8 @@ class Session:
         row: Row = {
             "epoch": round(state.step / self.steps_per_epoch, 4),
             "step": state.step,
-            "train_loss": state.loss_sum / state.seen,
-            "train_accuracy": state.correct / state.seen,
+            "train_loss": state.loss_sum / max(1, state.seen),
+            "train_accuracy": state.correct / max(1, state.seen),
             "val_loss": loss,
             "val_accuracy": accuracy,
             "learning_rate": learning_rate(self.config, last, progress(last, state.plans)),
@@ -156,7 +167,7 @@ class Session:
             state.stale = 0 if best else state.stale + 1
             state.close_row(row)
             self._interval_began = time.monotonic()
-        self.folder.write_metrics(state.rows)
+        self._on_disk(lambda: self.folder.write_metrics(state.rows))
         self.display.line(row_text(row))
         self._begin_bar()
 
@@ -168,8 +179,67 @@ class Session:
         self.display.advance(
             self.config.batch_size, loss=loss, accuracy=state.correct / max(1, state.seen)
         )
-        if time.monotonic() - self._saved_at > max(SAVE_EVERY, 100 * self._save_took):
-            self.save_locked()
+        if time.monotonic() - self._saved_at > max(SAVE_EVERY, self._save_took / SAVE_SHARE):
+            self._on_disk(self.save_locked)
+
+    def not_finite(self, problem: NotFinite) -> None:
+        """Write down which images the step had; go on only where that was asked for, and seldom.
+
+        Raises ``CannotGoOn``.
+        """
+        state = self.state
+        names = self.images_at(state.step)
+        report = self.folder.add_not_finite(state.step + 1, str(problem), names)
+        what = f"step {state.step + 1}: {problem}"
+        if self.config.on_nonfinite == "skip" and len(state.skipped) < SKIPS + state.step // 1000:
+            self.display.line(f"skipped {what}; its images are in {report}")
+            return
+        rate = learning_rate(self.config, state.step, progress(state.step, state.plans))
+        often = f" after {len(state.skipped)} skipped steps" if state.skipped else ""
+        raise CannotGoOn(
+            f"{what}{often}; the weights before it are kept; its images are in {report}: "
+            f"{told(names, most=3)}",
+            fix=f"look at these images; or try a lower rate, such as --lr {rate / 4:.2g} --fresh"
+            + ("" if self.config.on_nonfinite == "skip" else ", or --on-nonfinite skip"),
+        )
+
+    def images_at(self, step: int) -> list[str]:
+        """What the images of that step's batch are called, each once."""
+        samples = order_of(self.config, self.train_split).window(step, self.config.batch_size)
+        return list(dict.fromkeys(self.train_split.names[n] for n in samples.samples))
+
+    def _on_disk(self, write: Callable[[], None]) -> None:
+        """Write what is written again later; a disk that refuses stops the run only in the end.
+
+        Raises ``CannotGoOn`` when it has refused ``RETRIES`` times in a row.
+        """
+        try:
+            write()
+            self._refused = 0
+        except CannotGoOn as problem:
+            self._refused += 1
+            if self._refused > RETRIES:
+                raise
+            self._saved_at = time.monotonic()
+            self.display.line(
+                f"{problem.problem}; training goes on, and what was saved before stays "
+                f"(try {self._refused} of {RETRIES}; the next in {SAVE_EVERY:g} s)"
+            )
+
+    def _warn_of_little_room(self) -> None:
+        """Say before the first step that the states will not fit on the disk."""
+        tensors, _ = self.state.to_file(0.0, {})
+        one = sum(tensor.nbytes for tensor in tensors.values())
+        best = (
+            0 if self.state.best else sum(t.nbytes for t in self.state.model.state_dict().values())
+        )
+        needed = (STATES_KEPT + 1) * (one + best)  # the two that stay, and the one being written
+        free = shutil.disk_usage(self.folder.path).free
+        if free < needed:
+            self.display.line(
+                f"{self.folder.path} has {free / 1e6:,.0f} MB free, and its training states "
+                f"need up to {needed / 1e6:,.0f} MB: make room before the disk is full"
+            )
 
     def save_locked(self) -> None:
         """Write the training state while nobody else can."""
@@ -254,8 +324,8 @@ class Session:
 
     # Continuing and ending
 
-    def _restore(self, saved: State) -> None:
-        """Take over a saved state."""
+    def _restore(self, saved: State, exact: bool) -> None:
+        """Take over a saved state. Raises ``ConfigError`` where bits will differ and may not."""
         for path in saved.damaged:
             self.display.line(f"{path} is damaged; the state before it is used")
         planned = self.state.plans[0]
@@ -272,6 +342,11 @@ class Session:
         changed = [
             f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]
         ]
+        if changed and exact:
+            raise ConfigError(
+                f"the same bits cannot come of it here: {', '.join(changed)}",
+                fix="go on where the run began, or without --exact",
+            )
         if changed:
             self.display.line(f"results will differ in their last bits: {', '.join(changed)}")
 

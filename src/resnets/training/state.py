@@ -45,6 +45,8 @@ class TrainingState:
     best: Best | None = None
     stale: int = 0
     """Validations since the best one."""
+    skipped: list[int] = field(default_factory=list)
+    """The steps that were passed over because they were not finite."""
     loss_sum: float = 0.0
     """Over the images since the last row; likewise the next two."""
     correct: int = 0
@@ -72,6 +74,11 @@ class TrainingState:
             for name, buffer in self._buffers.items():
                 buffer.copy_(self._before[name])
             self._in_step = False
+
+    def skip_step(self) -> None:
+        """Pass over a step that was given up."""
+        self.skipped.append(self.step)
+        self.step += 1
 
     def count(self, loss: float, correct: int, images: int) -> None:
         """Add a batch (its mean loss) to the row that is open."""
@@ -115,6 +122,7 @@ class TrainingState:
             "rows": self.rows,
             "best": best and [best.step, best.accuracy, best.loss],
             "stale": self.stale,
+            "skipped": self.skipped,
             "sums": [self.loss_sum, self.correct, self.seen],
             "updates": self.average.updates if self.average else 0,
         }
@@ -142,6 +150,7 @@ class TrainingState:
         self.plans = [Plan(*values) for values in info["plans"]]
         self.rows = info["rows"]
         self.stale = info["stale"]
+        self.skipped = info["skipped"]
         self.loss_sum, self.correct, self.seen = info["sums"]
         if info["best"]:
             step, accuracy, loss = info["best"]
