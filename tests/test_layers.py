@@ -18,7 +18,7 @@ LAYERS = [
     ["engines"],
     ["evaluation", "verification", "explanation", "description"],
     ["prediction", "diagram"],
-    ["report", "exporting", "importing"],
+    ["report", "exporting", "importing", "checking"],
     ["training", "serving"],
     ["experiments", "benchmarking"],
     ["cli"],

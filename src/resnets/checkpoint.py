@@ -5,6 +5,7 @@ a whole one behind. A sealed model is a folder (``model.safetensors``, ``model.j
 ``SHA256SUMS``); a training state is one safetensors file whose name carries its step and hash.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -21,6 +22,9 @@ from resnets.errors import CannotGoOn, ModelFileError
 
 WEIGHTS, CARD, SUMS = "model.safetensors", "model.json", "SHA256SUMS"
 STATES_KEPT = 2
+HEADER_LIMIT, TENSOR_LIMIT = 2**24, 100_000
+"""What the header of a weight file may have, in bytes and entries: that of a training state of
+ResNet-1202 has 3 MB and 25,000."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,7 @@ def seal(folder: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None
         WEIGHTS: safetensors.torch.save(_plain(weights)),
         CARD: (json.dumps(card, indent=2, ensure_ascii=True) + "\n").encode(),
     }
-    files[SUMS] = "".join(
-        f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
-    ).encode()
+    files[SUMS] = _sums(files)
     try:
         if new.exists():
             shutil.rmtree(new)
@@ -114,6 +116,14 @@ def read_sealed(path: str | Path) -> Sealed:
     raise ModelFileError(f"{folder}: {problems[0]}", fix="restore the folder from a copy, or train")
 
 
+def _sums(files: dict[str, bytes]) -> bytes:
+    """What ``sha256sum -c`` reads."""
+    lines = [
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
+    ]
+    return "".join(lines).encode()
+
+
 def _siblings(folder: Path) -> list[Path]:
     names = (folder.name + ".new", folder.name + ".old")
     return [folder.with_name(name) for name in names if folder.with_name(name).exists()]
@@ -121,20 +131,20 @@ def _siblings(folder: Path) -> list[Path]:
 
 def _read_whole(folder: Path) -> Sealed:
     restore = "restore it from a copy, or train again"
-    sums = {}
-    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
-        digest, _, name = line.partition("  ")
-        sums[name] = digest
-    files = {}
-    for name in (WEIGHTS, CARD):
-        files[name] = (folder / name).read_bytes()
-        if hashlib.sha256(files[name]).hexdigest() != sums.get(name):
-            raise ModelFileError(
-                f"{folder / name} is damaged: its SHA-256 is not the one in {SUMS}", fix=restore
-            )
+    files = {name: (folder / name).read_bytes() for name in (WEIGHTS, CARD)}
+    sums = (folder / SUMS).read_bytes()
+    if sums != _sums(files):  # byte for byte, so that no flipped bit is passed over
+        changed = [name for name, data in files.items() if _sums({name: data}) not in sums]
+        raise ModelFileError(
+            f"{folder / changed[0]} is damaged: its SHA-256 is not the one in {SUMS}"
+            if len(changed) == 1
+            else f"{folder / SUMS} is damaged: it holds not the SHA-256 of the files beside it",
+            fix=restore,
+        )
     try:
-        return Sealed(safetensors.torch.load(files[WEIGHTS]), json.loads(files[CARD]), folder)
-    except (safetensors.SafetensorError, ValueError) as cause:
+        card = json.loads(files[CARD])
+        return Sealed(_tensors(files[WEIGHTS]), card, folder)
+    except ValueError as cause:
         raise ModelFileError(f"{folder} is no sealed model: {cause}", fix=restore) from cause
 
 
@@ -164,20 +174,56 @@ def newest_state(folder: Path) -> State | None:
     """
     damaged: list[Path] = []
     for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
-        _, step, digest = path.stem.split("-")
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest()[:16] != digest:
+        try:
+            return dataclasses.replace(read_state(path), damaged=damaged)
+        except ModelFileError:
             damaged.append(path)
-            continue
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        info = json.loads(header["__metadata__"]["info"])
-        return State(int(step), safetensors.torch.load(data), info, damaged)
     if damaged:
         raise ModelFileError(
             f"every training state in {folder} is damaged ({', '.join(p.name for p in damaged)})",
             fix="start again with --fresh; the old folder is kept",
         )
     return None
+
+
+def read_state(path: Path) -> State:
+    """Read one training state. Raises ``ModelFileError`` where it is not whole."""
+    _, _, name = path.stem.partition("-")
+    step, _, digest = name.partition("-")
+    before = "the state before it is used where there is one"
+    try:
+        data = path.read_bytes()
+    except OSError as cause:
+        raise ModelFileError(f"{path} cannot be read: {cause.strerror}", fix=before) from cause
+    if hashlib.sha256(data).hexdigest()[:16] != digest or not step.isdecimal():
+        raise ModelFileError(
+            f"{path} is damaged: its SHA-256 is not the one in its name", fix=before
+        )
+    try:
+        tensors = _tensors(data)
+        info = json.loads(_header(data)["__metadata__"]["info"])
+    except (ValueError, KeyError, TypeError) as cause:
+        raise ModelFileError(f"{path} is no training state: {cause}", fix=before) from cause
+    return State(int(step), tensors, info)
+
+
+def _tensors(data: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises ``ValueError`` before it takes much memory."""
+    _header(data)
+    try:
+        return safetensors.torch.load(data)
+    except safetensors.SafetensorError as cause:
+        raise ValueError(str(cause)) from cause
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    length = int.from_bytes(data[:8], "little")
+    if length > min(HEADER_LIMIT, len(data) - 8):
+        raise ValueError(f"its header has {length:,} bytes")
+    header = json.loads(data[8 : 8 + length])
+    if not isinstance(header, dict) or len(header) > TENSOR_LIMIT:
+        raise ValueError("its header is no list of tensors, or of too many")
+    return header
 
 
 def make_folder(folder: Path) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
@@ -267,7 +267,7 @@ def load(
     expected = {name: (tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
     if preprocess.mean_image:
         expected[MEAN_IMAGE] = (preprocess.input_size, torch.float32)
-    _check_weights(sealed.weights, expected, where=sealed.path)
+    check_weights(sealed.weights, expected, where=sealed.path)
     model.load_state_dict(weights, strict=True, assign=True)
     model.to(memory_format=torch.channels_last)
     return Classifier(
@@ -324,13 +324,18 @@ def _shown(names: list[str]) -> list[str]:
     return sorted((name for name in names if not name.startswith(".")), key=natural_key)
 
 
-def _check_weights(
-    weights: dict[str, Tensor],
-    expected: dict[str, tuple[tuple[int, ...], torch.dtype]],
+def check_weights(
+    weights: Mapping[str, Tensor],
+    expected: Mapping[str, tuple[tuple[int, ...], torch.dtype]],
     *,
-    where: Path,
+    where: object,
 ) -> None:
-    """Raise ``ModelFileError`` unless all tensors are there, fit and hold possible numbers."""
+    """Raise ``ModelFileError`` unless all tensors are there, fit and hold possible numbers.
+
+    Args:
+        expected: shape and type of each by its name.
+        where: what holds them, for the message.
+    """
     found = {name: (tuple(t.shape), t.dtype) for name, t in weights.items()}
     wrong = [
         f"{name}: {_told(found.get(name))} instead of {_told(expected.get(name))}"
@@ -348,7 +353,7 @@ def _check_weights(
         more = f"; and {len(wrong) - DIFFERENCES} more" if len(wrong) > DIFFERENCES else ""
         raise ModelFileError(
             f"{where}: the weights do not fit: {'; '.join(wrong[:DIFFERENCES])}{more}",
-            fix="restore the folder from a copy, or train again",
+            fix="restore it from a copy, or train again",
         )
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from resnets.checkpoint import State
-from resnets.errors import ModelFileError
 from resnets.models import Network
+from resnets.prediction import check_weights
 from resnets.training.schedules import Plan
 from resnets.training.tricks import WeightAverage
 
@@ -131,16 +131,12 @@ class TrainingState:
     def restore(self, saved: State) -> None:
         """Take over a saved state. Raises ``ModelFileError`` where it is another network's."""
         info = saved.info
-        try:
-            self.model.load_state_dict(part(saved.tensors, "model"))
-            if self.average:
-                for name, value in part(saved.tensors, "average").items():
-                    self.average.tensors[name].copy_(value)
-                self.average.updates = info["updates"]
-        except (RuntimeError, KeyError) as cause:
-            raise ModelFileError(
-                f"the training state is another network's: {cause}", fix="start again with --fresh"
-            ) from cause
+        self._check(saved)  # all of it before any of it is taken over
+        self.model.load_state_dict(part(saved.tensors, "model"))
+        if self.average:
+            for name, value in part(saved.tensors, "average").items():
+                self.average.tensors[name].copy_(value)
+            self.average.updates = info["updates"]
         momenta = part(saved.tensors, "momentum")
         for name, parameter in self.model.named_parameters():
             if name in momenta:
@@ -155,6 +151,20 @@ class TrainingState:
         if info["best"]:
             step, accuracy, loss = info["best"]
             self.best = Best(step, accuracy, loss, part(saved.tensors, "best"))
+
+    def _check(self, saved: State) -> None:
+        """Raise ``ModelFileError`` where tensors are missing, do not fit or are no numbers."""
+        network = {n: (tuple(t.shape), t.dtype) for n, t in self.model.state_dict().items()}
+        parameters = {name: network[name] for name, _ in self.model.named_parameters()}
+        parts = ["model", *["average"] * bool(self.average), *["best"] * bool(saved.info["best"])]
+        for name in parts:
+            check_weights(part(saved.tensors, name), network, where=f"the training state ({name})")
+        momenta = part(saved.tensors, "momentum")
+        check_weights(
+            momenta,
+            {name: known for name, known in parameters.items() if name in momenta},
+            where="the training state (momentum)",
+        )
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
