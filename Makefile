@@ -16,7 +16,7 @@ FAST := not slow and not network and not gpu
 CORE := $(VENV)/.core-installed
 DEV  := $(VENV)/.dev-installed
 
-.PHONY: help demo setup check test test-all lint format wheel clean
+.PHONY: help demo setup check test test-all soak lint format wheel clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,10 @@ test: lint  ## format, lint, types and the fast tests: what has to pass before a
 
 test-all: lint  ## every test, the slow ones too
 	$(BIN)/python -m pytest $(JOBS)
+
+soak: $(DEV)  ## the tests of reliability at their full counts: an hour; writes results/reliability.csv
+	RESNETS_SOAK=1 $(BIN)/python -m pytest tests/test_killed.py tests/test_faulty_saves.py \
+	  tests/test_hostile_files.py tests/test_checking.py tests/test_survival.py
 
 lint: $(DEV)  ## formatting, ruff and mypy, nothing is changed
 	$(BIN)/ruff format --check .

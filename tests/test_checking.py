@@ -1,9 +1,11 @@
 """Damage of every kind is found, by `resnets check` and by whoever reads the file."""
 
+import hashlib
 import json
-import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,9 @@ from resnets.errors import ModelFileError
 from resnets.prediction import load
 from resnets.training.runfolder import RunFolder
 from runs import dataset, fit
+from soaking import cases, record
 
-FLIPS = int(os.environ.get("RESNETS_FLIPS", "60"))
-"""A soak flips 1,000 bits."""
+FLIPS = cases(60, 1000)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def test_every_flipped_bit_is_caught(run: Path) -> None:
     rng = np.random.default_rng(0)
     files = [*(run / "model").iterdir(), *(run / "state").iterdir()]
     sizes = np.array([path.stat().st_size for path in files])
-    caught = 0
+    began, caught = time.monotonic(), 0
     for _ in range(FLIPS):
         path = files[rng.choice(len(files), p=sizes / sizes.sum())]
         where, bit = int(rng.integers(path.stat().st_size)), int(rng.integers(8))
@@ -67,6 +69,12 @@ def test_every_flipped_bit_is_caught(run: Path) -> None:
         with open(path, "r+b") as file:
             file.seek(where)
             file.write(bytes([byte]))
+    record(
+        "flipped bits of model and state files that were caught",
+        caught,
+        FLIPS,
+        time.monotonic() - began,
+    )
     assert caught == FLIPS
     assert all(part.whole for part in check(run))
 
@@ -114,8 +122,6 @@ HEADERS: dict[str, bytes] = {
 def test_a_crafted_file_whose_hash_holds_is_refused_in_little_memory(
     tmp_path: Path, data: bytes
 ) -> None:
-    import hashlib
-
     digest = hashlib.sha256(data).hexdigest()
     (tmp_path / f"step-000000001-{digest[:16]}.safetensors").write_bytes(data)
     with pytest.raises(ModelFileError):
@@ -160,8 +166,6 @@ UNFIT: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
 def test_a_state_that_does_not_fit_is_refused(
     run: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], told: str
 ) -> None:
-    import shutil
-
     again = tmp_path / "run"
     shutil.copytree(run, again)
     shutil.rmtree(again / "model")
@@ -187,8 +191,6 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_says_what_is_damaged_by_name_and_code(run: Path, tmp_path: Path) -> None:
-    import shutil
-
     whole = command(run)
     assert whole.returncode == 0 and whole.stdout.endswith("all is whole\n")
     again = tmp_path / "run"

@@ -19,6 +19,7 @@ from runs import dataset, fit, rows_of, same_state, save_folder
 
 session: Any = resnets.training.session
 STEADY: dict[str, Any] = {
+    "save_every": 1e-9,
     "model": "resnet20",
     "batch_size": 8,
     "validation": 0.0,
@@ -119,7 +120,6 @@ def test_skipping_has_a_limit(tmp_path, monkeypatch):
 
 
 def save_each_step(monkeypatch):
-    monkeypatch.setattr(session, "SAVE_EVERY", -1.0)
     monkeypatch.setattr(session, "SAVE_SHARE", float("inf"))
 
 

@@ -171,6 +171,8 @@ class TrainConfig:
     """CPU threads; ``None``: one per core this process may use."""
     workers: int | None = None
     """Processes that decode photos; ``None``: from the cores. Changes no result."""
+    save_every: float = 30.0
+    """Seconds between training states, or more where one takes long to save. Changes no result."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -179,7 +181,7 @@ class TrainConfig:
                 object.__setattr__(self, name, tuple(value))
         check_choices(self)
         positive = ("epochs", "budget", "steps", "batch_size", "learning_rate", "image_size")
-        for name in (*positive, "micro_batch", "threads", "patience", "crop_scale"):
+        for name in (*positive, "micro_batch", "threads", "patience", "crop_scale", "save_every"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name}={value} must be above zero", fix=f"raise {name}")

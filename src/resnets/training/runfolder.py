@@ -26,7 +26,7 @@ COLUMNS = (
     "images_per_second",
     "seconds",
 )
-FREE_TO_CHANGE = frozenset({"workers", "checkpoint_activations"})
+FREE_TO_CHANGE = frozenset({"workers", "checkpoint_activations", "save_every"})
 """Settings that change no result, so that a run may go on with others."""
 
 

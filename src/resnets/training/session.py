@@ -31,8 +31,6 @@ from resnets.training.state import Best, Row
 from resnets.training.stopping import StopRequested, StopWatch
 from resnets.training.transfer import ALL, Start, begin_with
 
-SAVE_EVERY = 30.0
-"""Seconds between training states, or more where one takes long to save."""
 SAVE_SHARE = 0.01
 """The most of a run's time that saving takes."""
 FEWEST_VALIDATED = 200
@@ -179,7 +177,9 @@ class Session:
         self.display.advance(
             self.config.batch_size, loss=loss, accuracy=state.correct / max(1, state.seen)
         )
-        if time.monotonic() - self._saved_at > max(SAVE_EVERY, self._save_took / SAVE_SHARE):
+        if time.monotonic() - self._saved_at > max(
+            self.config.save_every, self._save_took / SAVE_SHARE
+        ):
             self._on_disk(self.save_locked)
 
     def not_finite(self, problem: NotFinite) -> None:
@@ -223,7 +223,7 @@ class Session:
             self._saved_at = time.monotonic()
             self.display.line(
                 f"{problem.problem}; training goes on, and what was saved before stays "
-                f"(try {self._refused} of {RETRIES}; the next in {SAVE_EVERY:g} s)"
+                f"(try {self._refused} of {RETRIES}; the next in {self.config.save_every:g} s)"
             )
 
     def _warn_of_little_room(self) -> None:
