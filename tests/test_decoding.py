@@ -13,12 +13,21 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 import corpus
 from corpus import PAPER, Picture
 from resnets import decoding
-from resnets.decoding import FORMATS, IMAGE_SUFFIXES, MAX_PIXELS, decode, read_header
+from resnets.decoding import (
+    FORMATS,
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    decode,
+    decode_part,
+    read_header,
+    whole_pixels,
+)
 from resnets.errors import UnreadableImage
 
 GOOD = {picture.name: picture for picture in corpus.good_pictures()}
@@ -297,3 +306,100 @@ def test_a_name_of_odd_characters_stays_on_one_line():
         decode("one\ntwo\udcff\u202e.jpg")
     assert caught.value.problem == r"one\ntwo\udcff\u202e.jpg: does not exist"
     caught.value.problem.encode()
+
+
+def hills(height: int, width: int) -> corpus.Pixels:
+    """A smooth scene, no two sides alike."""
+    y, x = np.mgrid[:height, :width] / 90
+    waves = [np.sin(x) * np.cos(y / 2), np.sin(y) + x / 9, np.cos(x + 2 * y)]
+    return np.clip(128 + 60 * np.stack(waves, axis=-1), 0, 255).astype(np.uint8)
+
+
+def block_means(image: corpus.Pixels, scale: int) -> NDArray[np.float64]:
+    """The image ``scale`` times smaller, each pixel the mean of a block."""
+    height, width = (side // scale for side in image.shape[:2])
+    blocks = image[: height * scale, : width * scale].reshape(height, scale, width, scale, 3)
+    return blocks.mean(axis=(1, 3))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "JPEG"])
+def test_a_part_is_cut_out_of_the_upright_picture(kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = corpus.encoded(Image.fromarray(corpus.turned(corpus.scene(), 6)), kind, exif=exif)
+    asked = []
+
+    def choose(height, width):
+        asked.append((height, width))
+        return (3.4, 5.6, 20.5, 31.9)
+
+    part = decode_part(data, choose, (26, 17))
+    assert asked == [(32, 48)]
+    np.testing.assert_array_equal(part, decode(data)[6:32, 3:20])
+    assert part.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("box", "at_least", "scale"),
+    [
+        ((0, 0, 640, 480), (60, 80), 8),
+        ((0, 0, 640, 480), (61, 80), 4),
+        ((100, 80, 500, 400), (80, 100), 4),
+        ((101, 83, 499, 397), (100, 100), 2),
+        ((100, 80, 500, 400), (161, 10), 1),
+        ((100, 80, 500, 400), (4000, 4000), 1),
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_is_decoded_as_coarsely_as_its_part_allows(mode, box, at_least, scale):
+    data = corpus.encoded(Image.fromarray(hills(480, 640)).convert(mode), "JPEG", quality=95)
+    part = decode_part(data, lambda height, width: box, at_least)
+    left, top, right, bottom = (round(side / scale) for side in box)
+    assert part.shape == (bottom - top, right - left, 3)
+    means = block_means(decode(data), scale)[top:bottom, left:right]
+    assert np.abs(part - means).mean() < 1
+    assert np.abs(part - means).max() < 8
+
+
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 40), st.integers(1, 40), st.data())
+@settings(max_examples=60)
+def test_a_part_is_never_smaller_than_asked_for_where_it_has_the_pixels(
+    height, width, high, wide, data
+):
+    jpeg = corpus.encoded(Image.fromarray(hills(height, width)), "JPEG")
+    left, top = data.draw(st.floats(0, width - 0.1)), data.draw(st.floats(0, height - 0.1))
+    right, bottom = data.draw(st.floats(left, width)), data.draw(st.floats(top, height))
+    box = (left, top, right, bottom)
+    full = whole_pixels(box, height, width)
+    part = decode_part(jpeg, lambda height, width: box, (high, wide))
+    assert part.shape[0] >= min(high, full[3] - full[1])
+    assert part.shape[1] >= min(wide, full[2] - full[0])
+    np.testing.assert_array_equal(
+        decode_part(jpeg, lambda height, width: box, (height + 1, 1)),
+        decode(jpeg)[full[1] : full[3], full[0] : full[2]],
+    )
+
+
+@pytest.mark.parametrize("orientation", corpus.ORIENTATIONS)
+def test_a_coarse_part_is_upright_too(orientation):
+    upright = hills(320, 480)
+    data = corpus.encoded(
+        Image.fromarray(corpus.turned(upright, orientation)),
+        "JPEG",
+        exif=corpus.exif(orientation),
+        quality=95,
+    )
+    part = decode_part(data, lambda height, width: (48, 80, 400, 300), (50, 80))
+    assert part.shape == (55, 88, 3)
+    assert np.abs(part - block_means(upright, 4)[20:75, 12:100]).mean() < 2
+
+
+def test_a_damaged_picture_is_refused_for_the_same_reason_in_part(tmp_path):
+    whole = corpus.encoded(Image.fromarray(hills(480, 640)), "JPEG")
+    path = in_folder(tmp_path, "cut.jpg", whole[: len(whole) // 2])
+    problems = []
+    for read in (decode, lambda file: decode_part(file, lambda h, w: (0, 0, w, h), (9, 9))):
+        with pytest.raises(UnreadableImage, match="cut short") as caught:
+            read(path)
+        problems.append((caught.value.problem, caught.value.fix))
+    assert problems[0] == problems[1]

@@ -12,7 +12,7 @@ from PIL import Image
 from resnets.config import Preprocess
 from resnets.data.augmentation import Augmentation, random_box
 from resnets.data.loader import MemoryBatches, Order, WorkerBatches
-from resnets.data.sources import ArrayImages, FileImages, Split
+from resnets.data.sources import ArrayImages, FileImages, ListImages, Split
 from resnets.errors import CannotGoOn
 
 PREPROCESS = Preprocess(input_size=(3, 16, 16))
@@ -96,6 +96,35 @@ def test_the_number_of_workers_and_the_way_they_start_change_no_pixel(file_split
         for alone, batch in zip(expected[start:], take(variant, start, 7 - start), strict=True):
             assert torch.equal(alone.pixels, batch.pixels)
             assert torch.equal(alone.labels, batch.labels)
+
+
+def test_a_random_crop_is_the_box_resized_as_pillow_does(file_split):
+    augmentation = Augmentation(crop="resized")
+    for sample, seed in itertools.product(range(12), range(5)):
+        image = file_split.images[sample]
+        height, width = image.shape[:2]
+        left, top, right, bottom = random_box(height, width, augmentation.crop_scale, seed)
+        part = augmentation.part(file_split.images, sample, PREPROCESS, seed)
+        ours = augmentation.finish(part, PREPROCESS, seed)
+        whole = (round(left), round(top), round(right), round(bottom))
+        pillows = Image.fromarray(image).crop(whole).resize((16, 16), Image.Resampling.BILINEAR)
+        difference = ours.permute(1, 2, 0).numpy().astype(int) - np.asarray(pillows)
+        assert np.abs(difference).max() <= 1, "each rounds after each direction"
+
+
+def test_files_and_arrays_are_cropped_alike(file_split):
+    arrays = ListImages([file_split.images[index] for index in range(12)])
+    augmentation = Augmentation(crop="resized")
+    for index in range(12):
+        of_files = augmentation.part(file_split.images, index, PREPROCESS, 9)
+        np.testing.assert_array_equal(of_files, augmentation.part(arrays, index, PREPROCESS, 9))
+
+
+def test_workers_tell_the_time_that_decoding_takes(file_split):
+    batches = WorkerBatches(
+        file_split, PREPROCESS, Augmentation(), Order(0, file_split.labels), 6, 1
+    )
+    assert all(batch.decoding > 0 for batch in take(batches, 0, 2))
 
 
 def test_an_image_that_turns_unreadable_is_named_and_never_replaced(file_split):

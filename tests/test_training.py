@@ -306,13 +306,15 @@ def test_a_folder_that_is_no_run_is_not_touched(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("odd", [False, True], ids=["in memory", "photos"])
-def test_interrupted_twice_and_continued_is_bit_identical(tmp_path, odd):
+@pytest.mark.parametrize("kind", ["in memory", "photos", "photos from the cache"])
+def test_interrupted_twice_and_continued_is_bit_identical(tmp_path, kind):
+    odd = kind != "in memory"
     side = 72 if odd else 16
     folder = save_folder(tmp_path / "photos", 64, side, odd=odd)
     settings = ["--epochs", 4 if odd else 12, "-b", 8, "--model", "resnet20"]
     settings += ["--image-size", 32, "--set", "auto_augment=trivial", "--set", "mixup=0.2"]
     settings += ["--threads", 1 if odd else 2]
+    settings += ["--cache"] if "cache" in kind else []
 
     whole = command("train", folder, *settings, "--out", tmp_path / "whole", "-j", 1)
     text, _ = whole.communicate(timeout=300)

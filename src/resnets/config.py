@@ -171,6 +171,8 @@ class TrainConfig:
     """CPU threads; ``None``: one per core this process may use."""
     workers: int | None = None
     """Processes that decode photos; ``None``: from the cores. Changes no result."""
+    cache: bool = False
+    """Whether photos are decoded once and kept on disk, no larger than random crops need them."""
     save_every: float = 30.0
     """Seconds between training states, or more where one takes long to save. Changes no result."""
     seed: int = 0

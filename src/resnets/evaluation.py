@@ -14,9 +14,10 @@ from torch import Tensor
 
 from resnets import metrics
 from resnets.config import Preprocess
+from resnets.data.cache import pixels_at
 from resnets.data.listing import class_name, told
 from resnets.data.sources import ArrayImages, Dataset, Images, LeftOut, Split
-from resnets.data.transforms import normalise, preprocess_image, to_pixels
+from resnets.data.transforms import normalise, to_pixels
 from resnets.engines import Engine
 from resnets.errors import CannotGoOn, DataError, UnreadableImage, did_you_mean
 from resnets.machine import available_cores
@@ -265,8 +266,12 @@ def run_over(
             pixels = torch.from_numpy(images.array[start : start + batch_size].copy())
             yield from run(normalise(to_pixels(pixels, preprocess), preprocess, mean_image))
     else:
-        prepare = partial(preprocess_image, preprocess=preprocess, mean_image=mean_image)
-        yield from _stream(run, range(len(images)), lambda i: prepare(images[i]), batch_size)
+
+        def prepare(index: int) -> Tensor:
+            pixels = pixels_at(images, index, preprocess)
+            return normalise(pixels[None], preprocess, mean_image)[0]
+
+        yield from _stream(run, range(len(images)), prepare, batch_size)
 
 
 def stream_probabilities(

@@ -80,6 +80,10 @@ def train(
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", help="processes that decode photos")
     ] = None,
+    cache: Annotated[
+        bool | None,
+        typer.Option("--cache", help="decode photos once and keep them on disk, up to 20 GB"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="decides everything that is drawn")] = None,
     data_dir: DataDir = None,
     settings: Annotated[
@@ -121,6 +125,7 @@ def train(
         "device": device,
         "threads": threads,
         "workers": workers,
+        "cache": cache,
         "seed": seed,
     }
     for key, value in parse_settings(settings or []).items():

@@ -9,6 +9,7 @@ is one integer, the step.
 import functools
 import multiprocessing
 import signal
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from threading import current_thread, main_thread
@@ -22,6 +23,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from resnets.config import Preprocess
 from resnets.data.augmentation import Augmentation
+from resnets.data.cache import CachedPixels
 from resnets.data.sources import ArrayImages, Split
 from resnets.data.transforms import to_pixels
 from resnets.errors import CannotGoOn, UnreadableImage
@@ -35,6 +37,8 @@ class Batch:
     """(N, C, H, W) float32 or uint8, 0 to 255."""
     labels: Tensor
     """(N,) int64."""
+    decoding: float = 0.0
+    """Processor seconds that reading its images took."""
 
 
 class Batches(Protocol):
@@ -179,7 +183,7 @@ class WorkerBatches:
         batches = _begin(loader)
         while True:
             try:
-                pixels, samples = next(batches)
+                pixels, samples, decoding = next(batches)
             except RuntimeError as cause:
                 if "DataLoader worker (pid" not in str(cause):
                     raise
@@ -193,7 +197,7 @@ class WorkerBatches:
                     fix="put the file back as it was and type the same command; "
                     "to train without it, remove it and add --fresh",
                 )
-            yield Batch(pixels, labels[samples])
+            yield Batch(pixels, labels[samples], decoding)
             step += 1
 
 
@@ -211,27 +215,40 @@ class _Windows:
             step += 1
 
 
-class _Samples(TorchDataset[tuple[Tensor | str, int]]):
-    """(sample, seed) -> pixels and the sample, or the reason why it cannot be read."""
+class _Item(NamedTuple):
+    pixels: Tensor | str
+    """(C, h, w), or the reason why the image cannot be read."""
+    sample: int
+    decoding: float
+    """Processor seconds."""
+
+
+class _Samples(TorchDataset[_Item]):
+    """(sample, seed) -> the augmented image."""
 
     def __init__(self, split: Split, preprocess: Preprocess, augmentation: Augmentation) -> None:
         self.split, self.preprocess, self.augmentation = split, preprocess, augmentation
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor | str, int]:
+    def __getitem__(self, key: tuple[int, int]) -> _Item:
         sample, seed = key
+        images, began = self.split.images, time.thread_time()
         try:
-            image = self.split.images[sample]
+            if isinstance(images, CachedPixels):
+                return _Item(images.pixels(sample), sample, time.thread_time() - began)
+            part = self.augmentation.part(images, sample, self.preprocess, seed)
         except UnreadableImage as problem:
-            return problem.problem, sample
-        return self.augmentation.crop_photo(image, self.preprocess, seed), sample
+            return _Item(problem.problem, sample, 0.0)
+        decoding = time.thread_time() - began
+        return _Item(self.augmentation.finish(part, self.preprocess, seed), sample, decoding)
 
 
-def _collate(items: list[tuple[Tensor | str, int]]) -> tuple[Tensor | str, Tensor]:
-    samples = torch.tensor([sample for _, sample in items])
-    for pixels, _ in items:
-        if isinstance(pixels, str):
-            return pixels, samples
-    return torch.utils.data.default_collate([pixels for pixels, _ in items]), samples
+def _collate(items: list[_Item]) -> tuple[Tensor | str, Tensor, float]:
+    samples = torch.tensor([item.sample for item in items])
+    for item in items:
+        if isinstance(item.pixels, str):
+            return item.pixels, samples, 0.0
+    pixels = torch.utils.data.default_collate([item.pixels for item in items])
+    return pixels, samples, sum(item.decoding for item in items)
 
 
 def _begin(loader: DataLoader[Any]) -> Iterator[Any]:

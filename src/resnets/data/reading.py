@@ -75,7 +75,7 @@ def read_images(
         for position in range(len(split))
     ]
     tell = _HalfSteps(progress, sum(map(len, dataset.splits.values())), len(files))
-    seen = list(_in_threads(_inspect, files, tell))
+    seen = list(in_threads(_inspect, files, tell))
     shape = _shared_shape(seen, memory)
     arrays = {
         part: np.empty((len(split), *shape), np.uint8)
@@ -90,7 +90,7 @@ def read_images(
             return found
         return _decode(file, array) or found._replace(decoded=True)
 
-    found = list(_in_threads(check, list(zip(files, seen, strict=True)), tell))
+    found = list(in_threads(check, list(zip(files, seen, strict=True)), tell))
     notes = _notes(found, seconds)
     rows = iter(found)
     splits: dict[str, Split] = {}
@@ -226,7 +226,7 @@ class _HalfSteps:
             self.progress(self.halves // 2, self.images)
 
 
-def _in_threads(
+def in_threads(
     work: Callable[[Item], Result], items: Sequence[Item], tell: Callable[[int], None]
 ) -> Iterator[Result]:
     """``work`` of every item, in order, on the cores this process may use."""

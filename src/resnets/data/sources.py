@@ -1,13 +1,13 @@
 """Where images come from: one interface over arrays and files, and the data set around it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
 
-from resnets.decoding import decode
+from resnets.decoding import Box, decode, decode_part, whole_pixels
 
 SPLITS = ("train", "val", "test")
 """The names a split can have, in the order they are told."""
@@ -77,10 +77,33 @@ class FileImages:
         """(H, W, 3). Raises ``UnreadableImage``."""
         return decode(self.root / self.paths[index], background=self.background)
 
+    def part(
+        self, index: int, choose: Callable[[int, int], Box], at_least: tuple[int, int]
+    ) -> np.ndarray:
+        """What ``decode_part`` gives of one file. Raises ``UnreadableImage``."""
+        path = self.root / self.paths[index]
+        return decode_part(path, choose, at_least, background=self.background)
+
     def take(self, indices: np.ndarray) -> Self:
         """The files at (M,) positions."""
         paths = tuple(self.paths[index] for index in indices)
         return type(self)(self.root, paths, self.background)
+
+
+def part_of(
+    images: Images, index: int, choose: Callable[[int, int], Box], at_least: tuple[int, int]
+) -> np.ndarray:
+    """The box (h, w, C) of an image that ``choose`` names, given its height and width.
+
+    A large JPEG file may come smaller, but with no less than ``at_least`` (height, width) pixels
+    where it has them. Raises ``UnreadableImage``.
+    """
+    if isinstance(images, FileImages):
+        return images.part(index, choose, at_least)
+    image = images[index]
+    height, width = image.shape[:2]
+    left, top, right, bottom = whole_pixels(choose(height, width), height, width)
+    return image[top:bottom, left:right]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,9 @@ from resnets.training.features import FeatureBatches
 from resnets.training.loop import Task
 from resnets.training.products import use_products
 from resnets.training.schedules import Plan, validations_for
-from resnets.training.setup import mean_image_of, preprocess_of
+from resnets.training.setup import from_features, mean_image_of, preprocess_of
 from resnets.training.state import TrainingState
-from resnets.training.transfer import ALL, Start, freeze
+from resnets.training.transfer import Start, freeze
 from resnets.training.tricks import WeightAverage, balanced_weights, decay_groups
 
 SPEED_UNKNOWN = 10**9
@@ -41,7 +41,7 @@ def task_of(
         classes=classes,
         mean_image=_mean_image(config, train, start, saved) if config.mean_image else None,
         class_weights=weights if config.balance == "weights" else None,
-        from_features=config.freeze == ALL and config.cache_features and augmentation.none,
+        from_features=from_features(config),
     )
 
 

@@ -13,7 +13,7 @@ from resnets.config import TrainConfig
 from resnets.console import Progress
 from resnets.data.listing import by_hash, told
 from resnets.data.loader import Batches, WorkerBatches
-from resnets.data.sources import Dataset
+from resnets.data.sources import Dataset, FileImages
 from resnets.errors import CannotGoOn, ConfigError, DataError, Interrupted
 from resnets.evaluation import Scores
 from resnets.machine import keep_memory
@@ -23,6 +23,7 @@ from resnets.training.card import environment, model_card
 from resnets.training.compiling import compile_network
 from resnets.training.features import cached_features
 from resnets.training.loop import NotFinite, train
+from resnets.training.photos import DecodingWatch, cached
 from resnets.training.preparing import batches_of, order_of, state_of, task_of
 from resnets.training.runfolder import RunFolder
 from resnets.training.schedules import learning_rate, progress
@@ -61,6 +62,7 @@ class Session:
         self.train_split = dataset.splits["train"]
         self.steps_per_epoch = len(self.train_split) / config.batch_size
         self.stop = StopWatch(self.save)
+        self.watch: DecodingWatch | None = None
         self._validated: int | None = None
         self._extended: list[list[int]] = []
 
@@ -94,6 +96,10 @@ class Session:
         if saved:
             self._restore(saved, exact)
         self.features = self._features() if self.task.from_features else {}
+        if config.cache and not self.features:
+            parts = cached(self.task, self.dataset.splits, self.display)
+            self.train_split = parts.get("train", self.train_split)
+            self.validation = parts.get("val", self.validation)
         self.budget = self._budget()
 
     def run(self, *, again: str = "the same command") -> None:
@@ -107,6 +113,8 @@ class Session:
             self.save()
         batches = batches_of(self.task, self.train_split, self.features.get("train"))
         self._describe(batches)
+        if isinstance(batches, WorkerBatches) and isinstance(self.train_split.images, FileImages):
+            batches = self.watch = DecodingWatch(batches, self.task, self.dataset.splits)
         self._saved_at, self._save_took, self._refused = time.monotonic(), 0.0, 0
         self._warn_of_little_room()
         self._begin_bar()
@@ -170,13 +178,15 @@ class Session:
         self._begin_bar()
 
     def after_step(self, loss: float) -> None:
-        """Show the step; save the state when it is time."""
+        """Show the step and what there is to say; save the state when it is time."""
         state = self.state
         if state.plans[-1].start == state.step:
             self._begin_bar()  # a new plan, another end
         self.display.advance(
             self.config.batch_size, loss=loss, accuracy=state.correct / max(1, state.seen)
         )
+        if self.watch and (sentence := self.watch.sentence()):
+            self.display.line(sentence)
         if time.monotonic() - self._saved_at > max(
             self.config.save_every, self._save_took / SAVE_SHARE
         ):

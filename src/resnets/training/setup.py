@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.config import AUTO, Preprocess, TrainConfig
+from resnets.data.augmentation import Augmentation
 from resnets.data.sources import ArrayImages, Dataset, FileImages, Split
 from resnets.data.transforms import to_pixels
 from resnets.decoding import read_header
@@ -117,6 +118,7 @@ def without_effect(asked: dict[str, Any], config: TrainConfig, dataset: Dataset)
         "micro_batch": (config.micro_batch or 0) >= config.batch_size
         and f"a batch has {config.batch_size} images",
         "nesterov": config.momentum == 0 and "there is no momentum",
+        "cache": _without_decoding(config, dataset),
         "compile": config.freeze == ALL and "only the head is trained",
         "freeze": not config.start_from and "no weights are given to start from (--from)",
     }
@@ -125,6 +127,20 @@ def without_effect(asked: dict[str, Any], config: TrainConfig, dataset: Dataset)
         for name, why in missing.items()
         if why and asked.get(name) not in (None, False, ())
     ]
+
+
+def _without_decoding(config: TrainConfig, dataset: Dataset) -> str:
+    """Why there is nothing to decode in every epoch; empty where there is."""
+    if not isinstance(dataset.splits["train"].images, FileImages):
+        return "the images are in memory"
+    if from_features(config):
+        return "what reaches the head is kept instead"
+    return ""
+
+
+def from_features(config: TrainConfig) -> bool:
+    """Whether what the head reads of each image is computed once."""
+    return config.freeze == ALL and config.cache_features and Augmentation.of(config).none
 
 
 def _with_start(

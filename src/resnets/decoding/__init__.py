@@ -5,15 +5,13 @@ by its first bytes, not by its name, and its size by its header before anything 
 Pillow and numpy only; safe in threads.
 """
 
-import codecs
 import io
 import os
-import re
 import stat
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +28,23 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from resnets.decoding.reasons import MAX_PIXELS, Refused, explanation, recognised
 from resnets.errors import UnreadableImage
+
+__all__ = [
+    "FORMATS",
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "Box",
+    "Header",
+    "decode",
+    "decode_part",
+    "read_header",
+    "whole_pixels",
+]
+
+Box = tuple[float, float, float, float]
+"""A part of an image: left, top, right and bottom, in pixels."""
 
 
 class _Jpeg(JpegImageFile):
@@ -60,44 +74,6 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 )
 """Endings of file names, lower case, under which pictures are looked for."""
-
-MAX_PIXELS = 178_956_970
-"""The largest image read, in pixels: where Pillow too refuses (1 GiB at 6 bytes a pixel)."""
-
-_MAGIC = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"RIFF", "WEBP"),
-    (b"BM", "BMP"),
-    (b"GIF8", "GIF"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),  # BigTIFF
-    (b"MM\0+", "TIFF"),
-)
-
-_CONVERT = "save it as JPEG or PNG"
-_REPLACE = "replace it with a sound copy, or remove it"
-
-_FOREIGN = (  # what else is found under a picture's name: offset, first bytes, in words, fix
-    (4, b"ftypavi", "an AVIF image", _CONVERT),
-    (4, b"ftyphe", "a HEIC photo", _CONVERT),
-    (4, b"ftypmif1", "a HEIC photo", _CONVERT),
-    (4, b"ftyp", "a video", _REPLACE),
-    (4, b"jP  ", "a JPEG 2000 image", _CONVERT),
-    (4, b"JXL ", "a JPEG XL image", _CONVERT),
-    (0, b"\xff\x0a", "a JPEG XL image", _CONVERT),
-    (0, b"8BPS", "a Photoshop file", _CONVERT),
-    (0, b"\0\0\1\0", "an icon (ICO)", _CONVERT),
-    (0, b"P5\n", "a PGM image", _CONVERT),
-    (0, b"P6\n", "a PPM image", _CONVERT),
-    (0, b"%PDF", "a PDF document", _CONVERT),
-    (0, b"%!PS", "a PostScript file", _CONVERT),
-    (0, b"PK\3\4", "a ZIP archive", "unpack it and remove it"),
-    (0, b"\x1f\x8b", "a gzip archive", "unpack it and remove it"),
-    (0, b"\0\5\x16\7", "a macOS companion file without a picture", "remove it"),
-    (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the picture: git lfs pull"),
-)
 
 _TURNS = {  # EXIF 2.32, tag 0x0112
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -135,12 +111,55 @@ def decode(
     CMYK is converted as Pillow does, 16-bit grey is scaled by 1/257. Raises ``UnreadableImage``.
     """
     with _opened(source) as image:
-        _load(image)
-        upright = _flat(image, background)
-        if not isinstance(image, TiffImageFile):  # which Pillow turns while it loads
-            turn = _TURNS.get(_orientation(image.info.get("exif")))
-            upright = upright if turn is None else upright.transpose(turn)
-        return np.array(upright)
+        return np.array(_upright(image, background))
+
+
+def decode_part(
+    source: str | Path | bytes,
+    choose: Callable[[int, int], Box],
+    at_least: tuple[int, int],
+    *,
+    background: tuple[int, int, int] = (255, 255, 255),
+) -> NDArray[np.uint8]:
+    """The pixels in one box of a picture that ``decode`` would give, (h, w, 3) uint8.
+
+    A JPEG is decoded at the coarsest of libjpeg's scales (1/8, 1/4, 1/2 or 1) at which the box
+    still has ``at_least`` (height, width) pixels: the saving for large photos. Other kinds are
+    decoded in full.
+
+    Args:
+        choose: gives the box, within the upright picture's (height, width).
+
+    Raises ``UnreadableImage``.
+    """
+    with _opened(source) as image:
+        if not isinstance(image, JpegImageFile):
+            upright = _upright(image, background)
+            box = whole_pixels(choose(upright.height, upright.width), upright.height, upright.width)
+            return np.array(upright.crop(box))
+        width, height = _upright_size(image.size, _orientation(image.info.get("exif")))
+        chosen = choose(height, width)
+        for scale in (8, 4, 2, 1):
+            box = whole_pixels(chosen, height, width, scale)
+            fine = box[3] - box[1] >= at_least[0] and box[2] - box[0] >= at_least[1]
+            if fine and scale <= min(height, width):
+                break
+        if scale > 1:
+            image.draft(None, (image.width // scale, image.height // scale))
+        return np.array(_upright(image, background).crop(box))
+
+
+def whole_pixels(box: Box, height: int, width: int, scale: int = 1) -> tuple[int, int, int, int]:
+    """The nearest box of whole pixels, at least one, to one within a (height, width) image.
+
+    Of the image ``scale`` times smaller, as libjpeg rounds its sides: up.
+
+    >>> whole_pixels((0.4, 1.6, 0.6, 3.0), 3, 5)
+    (0, 2, 1, 3)
+    """
+    left, top, right, bottom = (round(side / scale) for side in box)
+    left, top = min(left, -(-width // scale) - 1), min(top, -(-height // scale) - 1)
+    return left, top, max(left + 1, right), max(top + 1, bottom)
 
 
 def read_header(source: str | Path | bytes) -> Header:
@@ -152,17 +171,9 @@ def read_header(source: str | Path | bytes) -> Header:
         else:
             width, height = image.size
             orientation = _orientation(image.info.get("exif") or _late_exif(image))
-        if orientation in (5, 6, 7, 8):
-            width, height = height, width
+        width, height = _upright_size((width, height), orientation)
         grey = image.mode in ("1", "L", "LA", *_SIXTEEN_BITS)
         return Header(width, height, str(image.format), image.mode, grey)
-
-
-class _Refused(Exception):
-    """A reason in plain words and one fix; becomes ``UnreadableImage`` where the name is known."""
-
-    def __init__(self, reason: str, fix: str) -> None:
-        self.reason, self.fix = reason, fix
 
 
 @contextmanager
@@ -178,12 +189,12 @@ def _opened(source: str | Path | bytes | Image.Image) -> Iterator[Image.Image]:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
             head = file.read(4096)
-            kind = _recognised(head)
+            kind = recognised(head)
             file.seek(0)
             with _quiet(kind, head):
                 yield _checked(_OPENERS[kind](file))
     except Exception as error:  # Pillow raises whatever its parsers meet, struct.error too
-        reason, fix = _explanation(error, head, size)
+        reason, fix = explanation(error, head, size)
         raise UnreadableImage(f"{name}: {reason}", fix=fix) from error
 
 
@@ -201,46 +212,16 @@ def _stream(source: str | Path | bytes) -> BinaryIO:
         return io.BytesIO(source)
     mode = os.stat(source).st_mode
     if stat.S_ISDIR(mode):
-        raise _Refused("is a folder", "name a picture inside it")
+        raise Refused("is a folder", "name a picture inside it")
     if not stat.S_ISREG(mode):  # opening a pipe would wait for a writer
-        raise _Refused("is not a regular file", "copy the picture into a file")
+        raise Refused("is not a regular file", "copy the picture into a file")
     return open(source, "rb")
-
-
-def _recognised(head: bytes) -> str:
-    """The format's name by the first bytes, or ``_Refused`` saying what the file is instead."""
-    for magic, kind in _MAGIC:
-        if head.startswith(magic) and (kind != "WEBP" or head[8:12] == b"WEBP"):
-            return kind
-    if not head:
-        raise _Refused("is empty (0 bytes)", _REPLACE)
-    if not any(head):
-        raise _Refused("holds only zero bytes", _REPLACE)
-    for offset, magic, words, fix in _FOREIGN:
-        if head.startswith(magic, offset):
-            raise _Refused(f"is {words}, which is not read", fix)
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script")):
-        raise _Refused("is a web page (HTML), no picture", "download the picture itself")
-    if text.startswith(b"<") and b"<svg" in text:
-        raise _Refused("is an SVG drawing, which is not read", _CONVERT)
-    if _is_text(head):
-        raise _Refused("is a text file, no picture", "remove it")
-    raise _Refused("is no picture of a known format", f"{_CONVERT}, or remove it")
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # may end amid a character
-    except UnicodeDecodeError:
-        return False
-    return all(letter.isprintable() or letter.isspace() for letter in text)
 
 
 def _checked(image: Image.Image) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise _Refused(
+        raise Refused(
             f"has {width} x {height} pixels, more than the limit of {MAX_PIXELS}",
             "make it smaller",
         )
@@ -262,6 +243,21 @@ def _quiet(kind: str | None, head: bytes) -> AbstractContextManager[None]:
     """Hide what Pillow says about odd tags, for the kinds where it can say something."""
     talkative = kind in ("TIFF", "GIF") or (kind == "PNG" and b"acTL" in head)
     return _without_warnings() if talkative else nullcontext()
+
+
+def _upright(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """The decoded picture in RGB, turned as its EXIF says."""
+    _load(image)
+    flat = _flat(image, background)
+    if isinstance(image, TiffImageFile):  # which Pillow turns while it loads
+        return flat
+    turn = _TURNS.get(_orientation(image.info.get("exif")))
+    return flat if turn is None else flat.transpose(turn)
+
+
+def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Width and height of the turned picture."""
+    return (size[1], size[0]) if orientation in (5, 6, 7, 8) else size
 
 
 def _load(image: Image.Image) -> None:
@@ -289,7 +285,7 @@ def _flat(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
         image = _scaled(image)
     elif image.mode not in _EIGHT_BITS:
         words = "floating-point numbers" if image.mode == "F" else f"of Pillow's mode {image.mode}"
-        raise _Refused(f"has pixels that are {words}", "save it with 8 or 16 bits per channel")
+        raise Refused(f"has pixels that are {words}", "save it with 8 or 16 bits per channel")
     key = image.info.get("transparency")
     if image.mode == "RGB":
         if key is None:
@@ -311,7 +307,7 @@ def _scaled(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     white = 4095 if tags.get(258) == (12,) else 65535
     if values.min() < 0 or values.max() > white:
-        raise _Refused(
+        raise Refused(
             f"has values from {values.min()} to {values.max()}, none of them known to be white",
             "save it with 8 or 16 bits per channel",
         )
@@ -357,40 +353,3 @@ def _late_exif(image: Image.Image) -> bytes | None:
             return image.fp.read(length)
         image.fp.seek(length + 4, io.SEEK_CUR)
     return None
-
-
-def _explanation(error: Exception, head: bytes, size: int) -> tuple[str, str]:
-    """What went wrong with a picture, in plain words, and one fix."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    match error:
-        case _Refused():
-            return error.reason, error.fix
-        case FileNotFoundError() | NotADirectoryError():
-            return "does not exist", "check the path"
-        case PermissionError():
-            return "may not be read by this user", "change its permissions"
-        case OSError(errno=int()):
-            return f"could not be read ({error.strerror})", "try again, or copy it to another disk"
-        case Image.DecompressionBombError():
-            return f"has more than {MAX_PIXELS} pixels", "make it smaller"
-        case MemoryError():
-            return "does not fit into memory", "make it smaller"
-    ended = (struct.error, EOFError, IndexError)  # a parser asked for more than there was
-    if (
-        re.search("truncated|cannot load this image", text, re.IGNORECASE)
-        or isinstance(error, ended)
-        or isinstance(error.__cause__, ended)
-        or _declared_size(head) > size
-    ):
-        place = f"it ends after {size} bytes, " if size else ""
-        return f"is cut short: {place}amid the picture", _REPLACE
-    if re.search("unknown pixel|unknown data org|supported|cannot handle", text):
-        return f"is damaged or of a kind that is not read ({text})", f"{_CONVERT}, or remove it"
-    return f"is damaged ({text})", _REPLACE
-
-
-def _declared_size(head: bytes) -> int:
-    """Bytes that a WebP says it has, or that a TIFF needs to reach its directory; else 0."""
-    if head.startswith((b"RIFF", b"II*\0")):
-        return 8 + int.from_bytes(head[4:8], "little")
-    return 8 + int.from_bytes(head[4:8], "big") if head.startswith(b"MM\0*") else 0
