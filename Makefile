@@ -48,7 +48,7 @@ test-all: lint  ## every test, the slow ones too
 	$(BIN)/python -m pytest $(JOBS)
 
 soak: $(DEV)  ## the tests of reliability at their full counts: an hour; writes results/reliability.csv
-	RESNETS_SOAK=1 $(BIN)/python -m pytest tests/test_killed.py tests/test_faulty_saves.py \
+	RESNETS_SOAK=1 $(BIN)/python -m pytest tests/test_killed.py tests/test_faulty_saves.py tests/test_workers.py \
 	  tests/test_hostile_files.py tests/test_checking.py tests/test_survival.py
 
 lint: $(DEV)  ## formatting, ruff and mypy, nothing is changed

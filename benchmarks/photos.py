@@ -31,8 +31,9 @@ from torchvision.transforms import v2
 from resnets.config import Preprocess, TrainConfig
 from resnets.data import cache
 from resnets.data.augmentation import Augmentation
-from resnets.data.loader import Order, WorkerBatches
+from resnets.data.loader import Order
 from resnets.data.sources import Split
+from resnets.data.workers import WorkerBatches
 from resnets.training.loop import Task, augmented
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

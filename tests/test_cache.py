@@ -15,10 +15,11 @@ import resnets.training.photos
 from resnets.config import Preprocess
 from resnets.data import cache, from_arrays
 from resnets.data.augmentation import Augmentation, random_box
-from resnets.data.loader import Batch, Order, WorkerBatches
+from resnets.data.loader import Batch, Order
 from resnets.data.reading import read_images
 from resnets.data.sources import Dataset, FileImages, Split
 from resnets.data.transforms import preprocess_image
+from resnets.data.workers import WorkerBatches
 from resnets.decoding import decode
 from resnets.evaluation import run_over
 from resnets.training.run import train

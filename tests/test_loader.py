@@ -11,8 +11,9 @@ from PIL import Image
 
 from resnets.config import Preprocess
 from resnets.data.augmentation import Augmentation, random_box
-from resnets.data.loader import MemoryBatches, Order, WorkerBatches
+from resnets.data.loader import MemoryBatches, Order
 from resnets.data.sources import ArrayImages, FileImages, ListImages, Split
+from resnets.data.workers import WorkerBatches
 from resnets.errors import CannotGoOn
 
 PREPROCESS = Preprocess(input_size=(3, 16, 16))

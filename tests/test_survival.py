@@ -1,5 +1,6 @@
 """What a run outlasts: other runs, changed data, full disks, steps that are no numbers."""
 
+import itertools
 import json
 import os
 import shutil
@@ -9,14 +10,18 @@ from typing import Any
 import pytest
 import torch
 
+import resnets.training.disk
 import resnets.training.session
 from resnets.checkpoint import newest_state
 from resnets.errors import CannotGoOn, ConfigError, DataError
 from resnets.training import loop
 from resnets.training.run import train
 from resnets.training.runfolder import RunFolder
+from resnets.training.skipping import SKIPS
 from runs import dataset, fit, rows_of, same_state, save_folder
+from soaking import cases, record
 
+disk: Any = resnets.training.disk
 session: Any = resnets.training.session
 STEADY: dict[str, Any] = {
     "save_every": 1e-9,
@@ -115,12 +120,12 @@ def test_skipping_goes_on_from_the_state_before_and_is_counted(tmp_path, monkeyp
 
 def test_skipping_has_a_limit(tmp_path, monkeypatch):
     break_step(monkeypatch, set(range(1, 100)))
-    with pytest.raises(CannotGoOn, match=f"after {session.SKIPS} skipped steps"):
+    with pytest.raises(CannotGoOn, match=f"after {SKIPS} skipped steps"):
         fit(dataset(), out=tmp_path / "run", epochs=4, on_nonfinite="skip", **STEADY)
 
 
 def save_each_step(monkeypatch):
-    monkeypatch.setattr(session, "SAVE_SHARE", float("inf"))
+    monkeypatch.setattr(disk, "SAVE_SHARE", float("inf"))
 
 
 def test_a_full_disk_is_outlasted_for_a_while_and_the_old_state_stays(
@@ -163,7 +168,7 @@ def test_a_disk_that_stays_full_ends_the_run(tmp_path, monkeypatch):
 
 def test_little_room_is_told_before_the_first_step(tmp_path, monkeypatch, capsys):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(session.shutil, "disk_usage", lambda path: usage._replace(free=10**6))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage._replace(free=10**6))
     train(dataset(), out=tmp_path / "run", epochs=1, threads=1, **STEADY)
     assert "1 MB free, and its training states need up to" in capsys.readouterr().err
 
@@ -206,3 +211,79 @@ def test_exact_refuses_another_environment_and_names_it(tmp_path, monkeypatch):
         fit(dataset(), exact=True, **again)
     monkeypatch.setattr(session, "environment", here)
     fit(dataset(), exact=True, **again)
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
+    plain = fit(dataset(), out=tmp_path / "plain", epochs=2, **STEADY)
+    jumps = itertools.cycle([0.0, 3e8, -3e8, 1e9])
+    true_time = time.time
+    monkeypatch.setattr(time, "time", lambda: max(0.0, true_time() + next(jumps)))
+    fit(dataset(), out=tmp_path / "jumps", epochs=1, **STEADY)
+    jumping = fit(dataset(), out=tmp_path / "jumps", epochs=2, extend=True, **STEADY)
+    assert same_state(plain.path, jumping.path)
+    assert all(float(row["seconds"]) >= 0 for row in rows_of(jumping.path))
+
+
+def test_the_newest_state_is_told_by_its_step_not_by_its_time(tmp_path):
+    fit(dataset(), out=tmp_path / "run", epochs=2, **STEADY)
+    old, new = sorted((tmp_path / "run" / "state").glob("*.safetensors"))
+    os.utime(old, (4e9, 4e9))
+    os.utime(new, (1, 1))
+    state = newest_state(tmp_path / "run" / "state")
+    assert state is not None and f"{state.step:09d}" in new.name
+
+
+def test_scoring_more_often_changes_no_bit_of_the_training(tmp_path, monkeypatch):
+    settings = STEADY | {"validation": 0.25, "model": "resnet20:drop_path=0.2", "epochs": 2}
+    plain = fit(dataset(), out=tmp_path / "plain", **settings)
+    validate = session.Scorer.validate
+
+    def often(self, weights, split, features=None):
+        torch.manual_seed(99)
+        torch.rand(3)
+        return [validate(self, weights, split, features) for _ in range(3)][-1]
+
+    monkeypatch.setattr(session.Scorer, "validate", often)
+    scored = fit(dataset(), out=tmp_path / "often", **settings)
+    assert same_state(plain.path, scored.path)
+
+
+@pytest.mark.parametrize("way", ["gradient", "rate"])
+def test_whatever_is_not_finite_leaves_the_weights_before_it(tmp_path, monkeypatch, way):
+    began, steps = time.monotonic(), cases(2, 50)
+    kept = 0
+    for step in range(steps):
+        out = tmp_path / str(step)
+        if way == "gradient":
+            with monkeypatch.context() as patch:
+                before = break_step(patch, {step})
+                with pytest.raises(CannotGoOn):
+                    fit(dataset(), out=out, epochs=20, **STEADY)
+                expected, last = before[step], step
+        else:
+            watched: dict[int, Any] = {}
+            with monkeypatch.context() as patch:
+                true_step = loop.take_step
+
+                def take(task, state, batch, rate, stop, watched=watched, true_step=true_step):
+                    weights = state.model.state_dict()
+                    watched[state.step] = {k: v.clone() for k, v in weights.items()}
+                    return true_step(task, state, batch, rate, stop)
+
+                patch.setattr(loop, "take_step", take)
+                with pytest.raises(CannotGoOn):
+                    fit(dataset(), out=out, epochs=20, seed=step, learning_rate=1e30, **STEADY)
+                last = max(watched)
+                expected = watched[last]
+        state = newest_state(out / "state")
+        assert state is not None and state.step == last
+        kept += all(torch.equal(state.tensors[f"model.{k}"], v) for k, v in expected.items())
+        report = json.loads((out / "nonfinite.json").read_text())
+        assert report[-1]["step"] == last + 1 and report[-1]["images"]
+    record(
+        f"not finite by its {way}: weights as before the step",
+        kept,
+        steps,
+        time.monotonic() - began,
+    )
+    assert kept == steps

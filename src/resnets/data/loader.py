@@ -7,26 +7,18 @@ is one integer, the step.
 """
 
 import functools
-import multiprocessing
-import signal
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
-from threading import current_thread, main_thread
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from resnets.config import Preprocess
 from resnets.data.augmentation import Augmentation
-from resnets.data.cache import CachedPixels
 from resnets.data.sources import ArrayImages, Split
 from resnets.data.transforms import to_pixels
-from resnets.errors import CannotGoOn, UnreadableImage
 
 
 @dataclass(frozen=True)
@@ -148,125 +140,3 @@ class MemoryBatches:
                 pixels = torch.stack(list(map(self.augmentation.colour, pixels, seeds)))
             yield Batch(to_pixels(pixels, self.preprocess), labels[chosen])
             step += 1
-
-
-@dataclass(frozen=True)
-class WorkerBatches:
-    """Batches of images that are decoded and augmented one by one, in worker processes."""
-
-    split: Split
-    preprocess: Preprocess
-    augmentation: Augmentation
-    order: Order
-    batch_size: int
-    workers: int
-    start_method: str | None = None
-    """How processes are made; ``None``: the platform's default. ``spawn`` works too."""
-
-    def starting_at(self, step: int) -> Generator[Batch, None, None]:
-        """Endless batches from ``step`` on.
-
-        Raises ``UnreadableImage`` for a file that cannot be decoded and ``CannotGoOn`` when a
-        worker dies; never another image in its place.
-        """
-        context = multiprocessing.get_context(self.start_method) if self.workers else None
-        loader = DataLoader(
-            _Samples(self.split, self.preprocess, self.augmentation),
-            batch_sampler=_Windows(self.order, self.batch_size, step),
-            num_workers=self.workers,
-            multiprocessing_context=context,
-            collate_fn=_collate,
-            worker_init_fn=_leave_signals_to_the_parent,
-            generator=torch.Generator(),  # without one, the loader draws from the global one
-        )
-        labels = torch.from_numpy(self.split.labels)
-        batches = _begin(loader)
-        while True:
-            try:
-                pixels, samples, decoding = next(batches)
-            except RuntimeError as cause:
-                if "DataLoader worker (pid" not in str(cause):
-                    raise
-                raise CannotGoOn(
-                    f"a worker process died: {str(cause).splitlines()[0]}",
-                    fix="type the same command again; with --workers 0 it needs less memory",
-                ) from cause
-            if isinstance(pixels, str):
-                raise CannotGoOn(
-                    f"{pixels} (found in training, after {step:,} steps)",
-                    fix="put the file back as it was and type the same command; "
-                    "to train without it, remove it and add --fresh",
-                )
-            yield Batch(pixels, labels[samples], decoding)
-            step += 1
-
-
-class _Windows:
-    """A batch sampler without an end: each batch a list of (sample, seed)."""
-
-    def __init__(self, order: Order, batch_size: int, step: int) -> None:
-        self.order, self.batch_size, self.step = order, batch_size, step
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        step = self.step
-        while True:
-            window = self.order.window(step, self.batch_size)
-            yield list(zip(window.samples.tolist(), window.seeds(self.order.seed), strict=True))
-            step += 1
-
-
-class _Item(NamedTuple):
-    pixels: Tensor | str
-    """(C, h, w), or the reason why the image cannot be read."""
-    sample: int
-    decoding: float
-    """Processor seconds."""
-
-
-class _Samples(TorchDataset[_Item]):
-    """(sample, seed) -> the augmented image."""
-
-    def __init__(self, split: Split, preprocess: Preprocess, augmentation: Augmentation) -> None:
-        self.split, self.preprocess, self.augmentation = split, preprocess, augmentation
-
-    def __getitem__(self, key: tuple[int, int]) -> _Item:
-        sample, seed = key
-        images, began = self.split.images, time.thread_time()
-        try:
-            if isinstance(images, CachedPixels):
-                return _Item(images.pixels(sample), sample, time.thread_time() - began)
-            part = self.augmentation.part(images, sample, self.preprocess, seed)
-        except UnreadableImage as problem:
-            return _Item(problem.problem, sample, 0.0)
-        decoding = time.thread_time() - began
-        return _Item(self.augmentation.finish(part, self.preprocess, seed), sample, decoding)
-
-
-def _collate(items: list[_Item]) -> tuple[Tensor | str, Tensor, float]:
-    samples = torch.tensor([item.sample for item in items])
-    for item in items:
-        if isinstance(item.pixels, str):
-            return item.pixels, samples, 0.0
-    pixels = torch.utils.data.default_collate([item.pixels for item in items])
-    return pixels, samples, sum(item.decoding for item in items)
-
-
-def _begin(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Start the workers, and keep torch from raising their death in the middle of a step.
-
-    torch's own handler raises wherever the main thread is, also while it changes the weights; a
-    dead worker is noticed all the same when the next batch is asked for.
-    """
-    if not hasattr(signal, "SIGCHLD") or current_thread() is not main_thread():
-        return iter(loader)
-    before = signal.getsignal(signal.SIGCHLD)
-    batches = iter(loader)
-    signal.signal(signal.SIGCHLD, before)
-    return batches
-
-
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C and SIGTERM reach the whole process group; only the parent acts on them."""
-    signal.set_wakeup_fd(-1)  # a forked worker has its parent's
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -7,8 +7,9 @@ from torch import Tensor
 from resnets.checkpoint import State
 from resnets.config import TrainConfig
 from resnets.data.augmentation import Augmentation
-from resnets.data.loader import Batches, MemoryBatches, Order, WorkerBatches
+from resnets.data.loader import Batches, MemoryBatches, Order
 from resnets.data.sources import ArrayImages, Dataset, Split
+from resnets.data.workers import WorkerBatches
 from resnets.models import Network
 from resnets.models.checkpointing import checkpoint_activations
 from resnets.prediction import MEAN_IMAGE

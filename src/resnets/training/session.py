@@ -1,19 +1,18 @@
 """One run from its settings to its sealed model: what happens around the loop."""
 
 import math
-import shutil
 import time
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from resnets.checkpoint import STATES_KEPT, State, newest_state, save_state, seal
+from resnets.checkpoint import State, newest_state, save_state, seal
 from resnets.config import TrainConfig
 from resnets.console import Progress
-from resnets.data.listing import by_hash, told
-from resnets.data.loader import Batches, WorkerBatches
+from resnets.data.listing import by_hash
+from resnets.data.loader import Batches
 from resnets.data.sources import Dataset, FileImages
+from resnets.data.workers import WorkerBatches
 from resnets.errors import CannotGoOn, ConfigError, DataError, Interrupted
 from resnets.evaluation import Scores
 from resnets.machine import keep_memory
@@ -21,26 +20,22 @@ from resnets.prediction import MEAN_IMAGE
 from resnets.training.budget import Budget
 from resnets.training.card import environment, model_card
 from resnets.training.compiling import compile_network
+from resnets.training.disk import Disk
 from resnets.training.features import cached_features
 from resnets.training.loop import NotFinite, train
 from resnets.training.photos import DecodingWatch, cached
-from resnets.training.preparing import batches_of, order_of, state_of, task_of
+from resnets.training.preparing import batches_of, state_of, task_of
 from resnets.training.runfolder import RunFolder
 from resnets.training.schedules import learning_rate, progress
 from resnets.training.scoring import Scorer, build_network
+from resnets.training.skipping import skip_or_stop
 from resnets.training.state import Best, Row
 from resnets.training.stopping import StopRequested, StopWatch
 from resnets.training.transfer import ALL, Start, begin_with
 
-SAVE_SHARE = 0.01
-"""The most of a run's time that saving takes."""
 FEWEST_VALIDATED = 200
 VALIDATION_SHARE = 0.15
 """The most of a budget that five validations may take."""
-RETRIES = 5
-"""Refusals of the disk in a row that a run outlasts."""
-SKIPS = 10
-"""Steps that may be passed over, and one more for every 1,000 steps."""
 CLOSING = 2.0
 """Seconds for sealing and for drawing the tables, beside the scoring itself."""
 
@@ -62,6 +57,7 @@ class Session:
         self.train_split = dataset.splits["train"]
         self.steps_per_epoch = len(self.train_split) / config.batch_size
         self.stop = StopWatch(self.save)
+        self.disk = Disk(folder.path, config.save_every, display)
         self.watch: DecodingWatch | None = None
         self._validated: int | None = None
         self._extended: list[list[int]] = []
@@ -115,8 +111,7 @@ class Session:
         self._describe(batches)
         if isinstance(batches, WorkerBatches) and isinstance(self.train_split.images, FileImages):
             batches = self.watch = DecodingWatch(batches, self.task, self.dataset.splits)
-        self._saved_at, self._save_took, self._refused = time.monotonic(), 0.0, 0
-        self._warn_of_little_room()
+        self.disk.warn_of_little_room(self.state)
         self._begin_bar()
         with self.stop:
             scores, trouble = None, None
@@ -173,7 +168,7 @@ class Session:
             state.stale = 0 if best else state.stale + 1
             state.close_row(row)
             self._interval_began = time.monotonic()
-        self._on_disk(lambda: self.folder.write_metrics(state.rows))
+        self.disk.write(lambda: self.folder.write_metrics(state.rows))
         self.display.line(row_text(row))
         self._begin_bar()
 
@@ -187,69 +182,12 @@ class Session:
         )
         if self.watch and (sentence := self.watch.sentence()):
             self.display.line(sentence)
-        if time.monotonic() - self._saved_at > max(
-            self.config.save_every, self._save_took / SAVE_SHARE
-        ):
-            self._on_disk(self.save_locked)
+        if self.disk.due:
+            self.disk.write(self.save_locked)
 
     def not_finite(self, problem: NotFinite) -> None:
-        """Write down which images the step had; go on only where that was asked for, and seldom.
-
-        Raises ``CannotGoOn``.
-        """
-        state = self.state
-        names = self.images_at(state.step)
-        report = self.folder.add_not_finite(state.step + 1, str(problem), names)
-        what = f"step {state.step + 1}: {problem}"
-        if self.config.on_nonfinite == "skip" and len(state.skipped) < SKIPS + state.step // 1000:
-            self.display.line(f"skipped {what}; its images are in {report}")
-            return
-        rate = learning_rate(self.config, state.step, progress(state.step, state.plans))
-        often = f" after {len(state.skipped)} skipped steps" if state.skipped else ""
-        raise CannotGoOn(
-            f"{what}{often}; the weights before it are kept; its images are in {report}: "
-            f"{told(names, most=3)}",
-            fix=f"look at these images; or try a lower rate, such as --lr {rate / 4:.2g} --fresh"
-            + ("" if self.config.on_nonfinite == "skip" else ", or --on-nonfinite skip"),
-        )
-
-    def images_at(self, step: int) -> list[str]:
-        """What the images of that step's batch are called, each once."""
-        samples = order_of(self.config, self.train_split).window(step, self.config.batch_size)
-        return list(dict.fromkeys(self.train_split.names[n] for n in samples.samples))
-
-    def _on_disk(self, write: Callable[[], None]) -> None:
-        """Write what is written again later; a disk that refuses stops the run only in the end.
-
-        Raises ``CannotGoOn`` when it has refused ``RETRIES`` times in a row.
-        """
-        try:
-            write()
-            self._refused = 0
-        except CannotGoOn as problem:
-            self._refused += 1
-            if self._refused > RETRIES:
-                raise
-            self._saved_at = time.monotonic()
-            self.display.line(
-                f"{problem.problem}; training goes on, and what was saved before stays "
-                f"(try {self._refused} of {RETRIES}; the next in {self.config.save_every:g} s)"
-            )
-
-    def _warn_of_little_room(self) -> None:
-        """Say before the first step that the states will not fit on the disk."""
-        tensors, _ = self.state.to_file(0.0, {})
-        one = sum(tensor.nbytes for tensor in tensors.values())
-        best = (
-            0 if self.state.best else sum(t.nbytes for t in self.state.model.state_dict().values())
-        )
-        needed = (STATES_KEPT + 1) * (one + best)  # the two that stay, and the one being written
-        free = shutil.disk_usage(self.folder.path).free
-        if free < needed:
-            self.display.line(
-                f"{self.folder.path} has {free / 1e6:,.0f} MB free, and its training states "
-                f"need up to {needed / 1e6:,.0f} MB: make room before the disk is full"
-            )
+        """Pass over a step where that was asked for. Raises ``CannotGoOn`` elsewhere."""
+        skip_or_stop(problem, self.state, self.config, self.train_split, self.folder, self.display)
 
     def save_locked(self) -> None:
         """Write the training state while nobody else can."""
@@ -269,8 +207,7 @@ class Session:
         if self.task.mean_image is not None:
             tensors[MEAN_IMAGE] = self.task.mean_image
         save_state(self.folder.state, self.state.step, tensors, info)
-        self._saved_at = time.monotonic()
-        self._save_took = self._saved_at - began
+        self.disk.took(time.monotonic() - began)
 
     # Before the loop
 
