@@ -124,6 +124,8 @@ class Header:
     mode: str
     """Pillow's mode, such as RGB, L or CMYK."""
     grey: bool
+    orientation: int = 1
+    """EXIF's, 1 to 8, after which width and height are told."""
 
 
 def decode(
@@ -155,7 +157,7 @@ def read_header(source: str | Path | bytes) -> Header:
         if orientation in (5, 6, 7, 8):
             width, height = height, width
         grey = image.mode in ("1", "L", "LA", *_SIXTEEN_BITS)
-        return Header(width, height, str(image.format), image.mode, grey)
+        return Header(width, height, str(image.format), image.mode, grey, orientation)
 
 
 class _Refused(Exception):
