@@ -11,7 +11,7 @@ from typing import Annotated  # noqa: E402
 import typer  # noqa: E402
 
 # each adds its commands to the application
-from resnets.cli import answers, benchmarking, importing, networks, training, verifying  # noqa: E402, F401
+from resnets.cli import answers, benchmarking, doctor, importing, networks, training, verifying  # noqa: E402, F401
 from resnets.cli.app import app  # noqa: E402
 from resnets.machine import keep_memory  # noqa: E402
 

@@ -11,7 +11,10 @@ from typer.core import TyperGroup
 from resnets.console import warn
 from resnets.errors import ResnetsError
 
-ORDER = ("models", "describe", "verify", "import", "train", "evaluate", "predict", "benchmark")
+ORDER = (
+    *("data", "models", "describe", "verify", "import"),
+    *("train", "evaluate", "predict", "benchmark"),
+)
 """The commands in the order of a classifier's life."""
 
 

@@ -103,15 +103,15 @@ class Ledger:
         """What a file's bytes and header tell. Raises ``OSError`` or ``UnreadableImage``."""
         status, now = os.stat(path), time.time_ns()
         key = hashlib.blake2b(os.fsencode(path), digest_size=16).digest()
-        numbers = (status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
-        stamp = tuple(number % 2**63 for number in numbers)
+        inode, device = status.st_ino % 2**63, status.st_dev % 2**63  # Windows uses all 64 bits
+        stamp = status.st_size, status.st_mtime_ns, inode, device
+        if status.st_mtime_ns < now - JUST_NOW:
+            self._met[name] = key, stamp
         known, facts = self._kept.get(key, (None, None))
         if facts is None or known != stamp or not self.trust:
             facts = self._read(name, path, facts, unchanged=known == stamp)
             self._news |= known != stamp
-        if status.st_mtime_ns < now - JUST_NOW:
-            self._met[name] = key, stamp
-        facts = facts._replace(inode=(status.st_dev, status.st_ino))
+        facts = facts._replace(inode=(device, inode))
         self.facts[name] = facts
         return facts
 
@@ -125,7 +125,6 @@ class Ledger:
             return known
         if unchanged:
             self.changed.append(name)
-            self._news = True
         header = read_header(data)
         return Facts(
             digest,
@@ -150,9 +149,18 @@ class Ledger:
             self._news = True
 
     def save(self) -> None:
-        """Keep what is known of the files that were met, where anything of it is new."""
+        """Keep what is known of the files that were met, where anything of it is new.
+
+        Of a file that changed silently, what it was: it is told again until it is put back.
+        """
         if self.path and self._news:
-            rows = [_row(*met, self.facts[name]) for name, met in self._met.items()]
+            before = {
+                name: self._kept[self._met[name][0]][1]
+                for name in self.changed
+                if name in self._met
+            }
+            facts = self.facts | before
+            rows = [_row(*met, facts[name]) for name, met in self._met.items() if name in facts]
             with contextlib.suppress(OSError):  # a full or read-only disk ends nothing
                 _write(self.path, np.array(rows, _ROW))
             self._news = False

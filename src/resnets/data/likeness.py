@@ -45,28 +45,27 @@ def near_pairs(
     radius: int,
     *,
     deadline: float = float("inf"),
-) -> Iterator[NDArray[np.int64]]:
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """The pairs of fingerprints that differ in at most ``radius`` bits.
 
     Args:
         deadline: by ``time.monotonic()``; fingerprints whose turn has not come are left out.
 
-    Yields for block after block of ``first`` the (K, 2) positions in ``first`` and ``second``;
-    the blocks have ``rows_at_once(len(second))`` rows.
+    Yields for block after block of ``first`` how many it has, and the (K, 2) positions in
+    ``first`` and ``second``.
     """
-    rows = rows_at_once(len(second))
+    rows = _rows_at_once(second)
     for start in range(0, len(first), rows):
         if time.monotonic() > deadline:
             return
-        differing = _ones(first[start : start + rows, None] ^ second)
-        pairs = np.argwhere(differing <= radius)
+        block = first[start : start + rows, None]
+        pairs = np.argwhere(_ones(block ^ second) <= radius)
         pairs[:, 0] += start
-        yield pairs
+        yield len(block), pairs
 
 
-def rows_at_once(width: int) -> int:
-    """How many fingerprints are compared with ``width`` others at once."""
-    return max(1, _BLOCK // max(1, width))
+def _rows_at_once(others: NDArray[np.uint64]) -> int:
+    return max(1, _BLOCK // max(1, len(others)))
 
 
 def radius_for(
@@ -75,11 +74,12 @@ def radius_for(
     """The largest radius that leaves about ``most`` pairs, judged from up to 256 of ``first``."""
     some = first[np.linspace(0, len(first) - 1, min(len(first), 256)).astype(np.int64)]
     counts = np.zeros(65, dtype=np.int64)
-    rows = rows_at_once(len(second))
+    rows = _rows_at_once(second)
     for start in range(0, len(some), rows):
         counts += np.bincount(_ones(some[start : start + rows, None] ^ second).ravel(), None, 65)
     expected = np.cumsum(counts) * len(first) / len(some)
-    return int(min(largest, max(0, np.searchsorted(expected, most, "right") - 1)))
+    within = int(np.searchsorted(expected, most, "right")) - 1
+    return min(largest, max(0, within))
 
 
 def _ones(bits: NDArray[np.uint64]) -> NDArray[np.uint8]:
@@ -96,7 +96,7 @@ def likeness(first: Small, second: Small) -> NDArray[np.float64]:
     ``first`` is moved and stretched onto ``second`` by least squares, by up to a tenth (one step
     of Lucas and Kanade 1981, Section 4), then both are reduced to what differs from the
     neighbouring pixels: brightness, contrast and soft backgrounds, in which most pictures of a
-    kind agree, count for nothing. 1 - 1 / likeness never: a mean of squares explained.
+    kind agree, count for nothing.
     """
     parts = range(0, len(first), 4096)
     found = [_likeness(first[i : i + 4096], second[i : i + 4096]) for i in parts]
@@ -120,9 +120,10 @@ def _moves(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _grid() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Each pixel's place from the middle."""
     middle = (SIDE - 1) / 2
-    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32) - middle
-    return y, x
+    y, x = np.mgrid[:SIDE, :SIDE] - middle
+    return y.astype(np.float32), x.astype(np.float32)
 
 
 def _explained(
@@ -164,4 +165,4 @@ def _detail(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each pixel less the mean of its four neighbours."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
     around = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
-    return images - around / 4
+    return images - around * np.float32(0.25)
