@@ -17,7 +17,7 @@ from PIL import Image
 import resnets
 from resnets.checkpoint import newest_state, read_sealed
 from resnets.data import from_arrays
-from resnets.errors import CannotGoOn, ConfigError, DataError
+from resnets.errors import CannotGoOn, ConfigError, DataError, UnknownName
 from resnets.training.run import train
 from resnets.training.setup import resolve
 from runs import command, dataset, fit, pictures, rows_of, same_state, save_folder, without_times
@@ -158,13 +158,52 @@ def test_a_run_is_scored_on_the_images_it_had_also_when_some_are_gone(tmp_path):
     assert "5 of 12 images of test are gone since the run" in scores.notes
 
 
-def test_the_same_image_in_train_and_test_is_told(tmp_path, capsys):
+def test_the_same_image_in_train_and_test_stops_the_run_unless_allowed(tmp_path, capsys):
     folder = save_folder(tmp_path / "photos", 20, 16)
     copied = (folder / "train" / "left" / "000.png").read_bytes()
     (folder / "test" / "left" / "copy.png").write_bytes(copied)
-    train(folder, out=tmp_path / "run", epochs=1, threads=1, validation=0.0)
+    settings = {"out": tmp_path / "run", "epochs": 1, "threads": 1, "validation": 0.0}
+    with pytest.raises(DataError, match="left/000.png = test/left/copy.png") as refusal:
+        train(folder, **settings)
+    assert "--allow duplicates" in refusal.value.fix
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UnknownName, match="did you mean 'duplicates'"):
+        train(folder, allow=["duplicate"], **settings)
+    train(folder, allow=["duplicates"], **settings)
     told = capsys.readouterr().err
-    assert "1 of 13 images of test are in train too" in told and "test/left/copy.png" in told
+    assert "1 image of test is in train too" in told and "test/left/copy.png" in told
+    recorded = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert recorded["allowed"] == ["duplicates"]
+    assert {"kind": "duplicates", "count": 1}.items() <= recorded["findings"][0].items()
+    assert train(folder, **settings).path == tmp_path / "run"  # it is finished, and asks no more
+
+
+def test_many_unreadable_files_are_trained_without_only_where_allowed(tmp_path):
+    folder = save_folder(tmp_path / "photos", 20, 16)
+    for index in range(2, 10):
+        (folder / "train" / ("left", "right")[index % 2] / f"{index:03}.png").write_bytes(b"")
+    settings = {"out": tmp_path / "run", "epochs": 1, "threads": 1, "validation": 0.0}
+    with pytest.raises(DataError, match="8 of 32 files") as refusal:
+        train(folder, **settings)
+    assert "--allow unreadable" in refusal.value.fix
+    run = train(folder, allow=["unreadable"], **settings)
+    left_out = json.loads((run.path / "data.json").read_text())["left_out"]
+    assert [item["split"] for item in left_out] == ["train"] * 8
+
+
+@pytest.mark.parametrize("bring_test", [True, False])
+def test_parts_that_are_made_here_hold_no_copies_of_training_images(bring_test, tmp_path):
+    save_folder(tmp_path / "made", 40, 16)
+    folder = tmp_path / "made" if bring_test else tmp_path / "made" / "train"
+    for copied in sorted((tmp_path / "made" / "train").rglob("*[05].png")):
+        (copied.with_name(f"copy{copied.name}")).write_bytes(copied.read_bytes())
+    run = fit(folder, out=tmp_path / "run", epochs=1)
+    splits = json.loads((run.path / "data.json").read_text())["splits"]
+    trained = set(splits["train"]["images"].values())
+    for part in splits.keys() - {"train"}:
+        assert splits[part]["count"] and not trained & set(splits[part]["images"].values())
+    shutil.rmtree(run.path / "model")  # it goes on with the same parts
+    fit(folder, out=tmp_path / "run", epochs=1)
 
 
 def test_a_budget_ends_with_five_validations_and_the_lowest_rate(tmp_path):

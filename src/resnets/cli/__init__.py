@@ -15,6 +15,7 @@ from resnets.cli import (  # noqa: E402, F401
     answers,
     benchmarking,
     checking,
+    doctor,
     importing,
     networks,
     training,

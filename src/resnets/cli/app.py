@@ -12,15 +12,8 @@ from resnets.console import warn
 from resnets.errors import ResnetsError
 
 ORDER = (
-    "models",
-    "describe",
-    "verify",
-    "import",
-    "train",
-    "check",
-    "evaluate",
-    "predict",
-    "benchmark",
+    *("data", "models", "describe", "verify", "import"),
+    *("train", "check", "evaluate", "predict", "benchmark"),
 )
 """The commands in the order of a classifier's life."""
 

@@ -90,6 +90,10 @@ def train(
         list[str] | None,
         typer.Option("--set", help="any other setting, as key=value", metavar="KEY=VALUE"),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="train in spite of: duplicates, or unreadable", metavar="KIND"),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="start again; the old folder is kept as NAME.1")
     ] = False,
@@ -141,6 +145,7 @@ def train(
         out=out,
         config=config,
         data_dir=data_dir,
+        allow=allow or (),
         fresh=fresh,
         extend=extend,
         accept_data_change=accept_data_change,

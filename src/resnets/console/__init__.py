@@ -3,6 +3,7 @@
 Names come from files and may hold anything; whatever is printed passes through ``printable``.
 """
 
+from resnets.console.findings import show_findings
 from resnets.console.networks import (
     show_comparison,
     show_description,
@@ -22,6 +23,7 @@ __all__ = [
     "show_benchmark",
     "show_comparison",
     "show_description",
+    "show_findings",
     "show_models",
     "show_predictions",
     "show_scores",

@@ -1,8 +1,8 @@
 """A folder of images: one subfolder per class, below ``train``, ``val`` and ``test`` or not."""
 
 import os
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections import defaultdict, deque
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resnets.data.listing import (
@@ -21,6 +21,13 @@ from resnets.errors import DataError
 
 LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 """What operating systems leave in folders, beside names with a leading dot."""
+
+EMPTY = "folders without images"
+OUTSIDE = "images outside class folders, not used"
+REPEATED = "folders met a second time through a link, not used again"
+BROKEN = "links that lead nowhere, not used"
+OTHERS = "files are no images by their suffix and not used"
+HIDDEN = "hidden files and folders, not used"
 
 
 def open_folder(root: Path, *, whole: str | None = None) -> Dataset:
@@ -70,7 +77,7 @@ def open_folder(root: Path, *, whole: str | None = None) -> Dataset:
         names = sorted(entry.name for entry in parts.values())
         notes = [BY_HASH, *(f"{name}/ is taken for a class, not for a split" for name in names)]
     made = BY_HASH in notes
-    return assemble(
+    dataset = assemble(
         root,
         listed,
         source=root,
@@ -78,6 +85,7 @@ def open_folder(root: Path, *, whole: str | None = None) -> Dataset:
         split_by_hash=made,
         to_score=whole is not None,
     )
+    return replace(dataset, passed_over=walk.passed_over())
 
 
 @dataclass
@@ -89,7 +97,9 @@ class _Walk:
     unlabelled: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
-    suffixes: Counter[str] = field(default_factory=Counter)
+    hidden: set[str] = field(default_factory=set)
+    others: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """By suffix: files that are no images by it."""
 
     def labelled(self, folder: str | Path, *, part: str) -> list[Listed]:
         """The images of one split, class by class; ``folder`` holds the class folders."""
@@ -120,7 +130,8 @@ class _Walk:
                 elif _is_image(entry):
                     found[label].append(self._relative(entry.path))
                 else:
-                    self.suffixes[os.path.splitext(entry.name)[1].lower() or "no suffix"] += 1
+                    suffix = os.path.splitext(entry.name)[1].lower() or "no suffix"
+                    self.others[suffix].append(self._relative(entry.path))
         prefix = self._relative(folder)
         if not any(found.values()):
             self._without_classes(folder, part, loose)
@@ -164,9 +175,9 @@ class _Walk:
                 f"{folder} holds {loose:,} images but no class folders",
                 fix="put each image into a folder named after its class",
             )
-        if part == "train" and self.suffixes:
+        if part == "train" and self.others:
             raise DataError(
-                f"{folder} holds no images, but files of other kinds: {_counts(self.suffixes)}",
+                f"{folder} holds no images, but files of other kinds: {_counts(self.others)}",
                 fix="convert them to JPEG or PNG",
             )
         if part == "train":
@@ -177,20 +188,25 @@ class _Walk:
         if not loose:
             self.empty.append(self._relative(folder))
 
-    def notes(self) -> list[str]:
-        """What was met and is not used, one sentence each."""
-        sentences = {
-            "folders without images": self.empty,
-            "images outside class folders, not used": self.unlabelled,
-            "folders met a second time through a link, not used again": self.repeated,
-            "links that lead nowhere, not used": self.broken,
+    def passed_over(self) -> dict[str, tuple[str, ...]]:
+        """What was met and is not used: in words what it is -> the paths."""
+        met = {
+            EMPTY: self.empty,
+            OUTSIDE: self.unlabelled,
+            REPEATED: self.repeated,
+            BROKEN: self.broken,
+            OTHERS: [path for paths in self.others.values() for path in paths],
+            HIDDEN: self.hidden,
         }
-        notes = [f"{what}: {told(sorted(paths))}" for what, paths in sentences.items() if paths]
-        if self.suffixes:
-            notes.append(
-                f"{self.suffixes.total():,} files are no images by their suffix and not used: "
-                f"{_counts(self.suffixes)}"
-            )
+        return {what: tuple(sorted(paths)) for what, paths in met.items() if paths}
+
+    def notes(self) -> list[str]:
+        """What a person should know of that, one sentence each."""
+        met = self.passed_over()
+        told_whole = (EMPTY, OUTSIDE, REPEATED, BROKEN)
+        notes = [f"{what}: {told(met[what])}" for what in told_whole if what in met]
+        if OTHERS in met:
+            notes.append(f"{len(met[OTHERS]):,} {OTHERS}: {_counts(self.others)}")
         return notes
 
     def has_folders(self, entry: os.DirEntry[str]) -> bool:
@@ -201,13 +217,11 @@ class _Walk:
         """The entries that are not hidden, by name; ``DataError`` where the folder is closed."""
         try:
             with os.scandir(folder) as entries:
-                visible = [
-                    entry
-                    for entry in entries
-                    if not entry.name.startswith(".") and entry.name.lower() not in LITTER
-                ]
+                found = list(entries)
         except OSError as cause:
             raise _closed(folder, cause) from cause
+        visible = [entry for entry in found if not _is_hidden(entry.name)]
+        self.hidden |= {self._relative(one.path) for one in found if _is_hidden(one.name)}
         return sorted(visible, key=lambda entry: entry.name)
 
     def kind(self, entry: os.DirEntry[str]) -> str:
@@ -230,12 +244,17 @@ class _Walk:
         return str(path)[len(str(self.root)) :].replace(os.sep, "/").lstrip("/")
 
 
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in LITTER
+
+
 def _is_image(entry: os.DirEntry[str]) -> bool:
     return os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
 
 
-def _counts(suffixes: Counter[str]) -> str:
-    return told(f"{suffix} ({count:,})" for suffix, count in suffixes.most_common())
+def _counts(others: dict[str, list[str]]) -> str:
+    most_first = sorted(others, key=lambda suffix: -len(others[suffix]))
+    return told(f"{suffix} ({len(others[suffix]):,})" for suffix in most_first)
 
 
 def _closed(folder: str | Path, cause: OSError) -> DataError:

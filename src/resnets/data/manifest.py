@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,23 +87,6 @@ def reopen(recorded: dict[str, Any], data_dir: Path | None = None) -> Dataset:
     return replace(dataset, splits=splits, left_out=left_out, notes=tuple(notes))
 
 
-def repeated_across(dataset: Dataset) -> list[str]:
-    """A note for each part that holds images which training has too, byte for byte."""
-    train = set(dataset.splits["train"].digests or ())
-    notes = []
-    for part in ("val", "test"):
-        split = dataset.splits.get(part)
-        if split is None or split.digests is None:
-            continue
-        same = [n for n, digest in zip(split.names, split.digests, strict=True) if digest in train]
-        if same:
-            notes.append(
-                f"{len(same):,} of {len(split):,} images of {part} are in train too, byte for "
-                f"byte, which flatters the score: {told(same)}"
-            )
-    return notes
-
-
 def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
 
@@ -114,9 +98,40 @@ def before_reading(dataset: Dataset, validation: float | None) -> Dataset:
 
 
 def after_reading(dataset: Dataset, validation: float | None) -> Dataset:
-    """The data set with its validation part: its own, or held out of the readable images."""
+    """The data set with its validation part: its own, or held out of the readable images.
+
+    A part that is made here holds no copies of images of another one.
+    """
+    made = {"val", "test"} if dataset.split_by_hash else set()
     share = HELD_OUT if validation is None else validation
-    return dataset if "val" in dataset.splits or share == 0 else hold_out(dataset, share)
+    if "val" not in dataset.splits and share:
+        dataset = hold_out(dataset, share)
+        made.add("val")
+    for part, others in (("test", ("train",)), ("val", ("train", "test"))):
+        if part in made & dataset.splits.keys():
+            dataset = _without_copies(dataset, part, others)
+    return dataset
+
+
+def _without_copies(dataset: Dataset, part: str, others: Sequence[str]) -> Dataset:
+    """The data set, a part of it without the images that others have byte for byte."""
+    split = dataset.splits[part]
+    known = {
+        digest
+        for other in others
+        if other in dataset.splits
+        for digest in dataset.splits[other].digests or ()
+    }
+    copies = np.array([digest in known for digest in split.digests or ()], dtype=bool)
+    if not copies.any() or copies.all():
+        return dataset
+    names = [split.names[index] for index in np.flatnonzero(copies)]
+    note = (
+        f"left out of {part}, for {' or '.join(others)} has them byte for byte: {len(names):,} "
+        f"({told(names)})"
+    )
+    splits = {**dataset.splits, part: split.take(np.flatnonzero(~copies))}
+    return replace(dataset, splits=splits, notes=(*dataset.notes, note))
 
 
 def leave_out(dataset: Dataset, recorded: dict[str, Any]) -> Dataset:

@@ -11,9 +11,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from resnets.data.ledger import Facts, Ledger
 from resnets.data.listing import told
 from resnets.data.sources import ArrayImages, Dataset, FileImages, LeftOut, Split
-from resnets.decoding import decode, read_header
+from resnets.decoding import decode
 from resnets.errors import DataError, UnreadableImage
 from resnets.machine import available_cores
 
@@ -33,16 +34,17 @@ class _File(NamedTuple):
     images: FileImages
     position: int
 
-    def read(self) -> bytes:
-        with open(os.path.join(self.images.root, self.images.paths[self.position]), "rb") as file:
-            return file.read()
+    @property
+    def name(self) -> str:
+        return self.images.paths[self.position]
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.images.root, self.name)
 
 
 class _Seen(NamedTuple):
-    digest: str
-    """SHA-256 of the file's bytes."""
-    shape: tuple[int, int]
-    """Height and width by the header."""
+    facts: Facts
     grey: bool
     """All three channels are the same."""
     decoded: bool = False
@@ -54,6 +56,9 @@ def read_images(
     seconds: float = 60,
     progress: Callable[[int, int], None] | None = None,
     memory: int = MEMORY,
+    ledger: Ledger | None = None,
+    too_many: float = TOO_MANY,
+    lose_classes: bool = False,
 ) -> Dataset:
     """The data set with digests, without files that cannot be read, in memory where it fits.
 
@@ -63,9 +68,11 @@ def read_images(
 
     Args:
         progress: told the images done and their number, now and then.
+        ledger: what is known of the files; takes in what is found out, of the pixels too.
+        too_many: the share of unreadable files, of at least five, beyond which all are refused.
+        lose_classes: whether all training images of a class may be unreadable.
 
-    Raises ``DataError`` when more than a fifth of at least five files are unreadable, or all
-    training images of a class.
+    Raises ``DataError`` when too many files are unreadable, or all training images of a class.
     """
     deadline = time.monotonic() + seconds
     files = [
@@ -75,7 +82,8 @@ def read_images(
         for position in range(len(split))
     ]
     tell = _HalfSteps(progress, sum(map(len, dataset.splits.values())), len(files))
-    seen = list(in_threads(_inspect, files, tell))
+    book = ledger or Ledger()
+    seen = list(in_threads(lambda file: _inspect(file, book), files, tell))
     shape = _shared_shape(seen, memory)
     arrays = {
         part: np.empty((len(split), *shape), np.uint8)
@@ -86,9 +94,10 @@ def read_images(
     def check(pair: tuple[_File, _Seen | str]) -> _Seen | str:
         file, found = pair
         array = arrays.get(file.part)
-        if isinstance(found, str) or (array is None and time.monotonic() > deadline):
+        late = time.monotonic() > deadline
+        if isinstance(found, str) or (array is None and (late or found.decoded)):
             return found
-        return _decode(file, array) or found._replace(decoded=True)
+        return _decode(file, array, None if late else ledger) or found._replace(decoded=True)
 
     found = list(in_threads(check, list(zip(files, seen, strict=True)), tell))
     notes = _notes(found, seconds)
@@ -106,8 +115,10 @@ def read_images(
             ]
         else:
             splits[part] = _with_digests(split)
-    _refuse_too_many(dataset, left_out, len(files))
-    _refuse_lost_classes(dataset, splits["train"], left_out)
+    if len(files) >= 5 and len(left_out) > too_many * len(files):
+        raise _too_many(dataset, left_out, len(files))
+    if not lose_classes:
+        _refuse_lost_classes(dataset, splits["train"], left_out)
     for part in [part for part, split in splits.items() if not len(split)]:
         notes.append(f"no image of {part} can be read: there is no such split")
         del splits[part]
@@ -119,27 +130,29 @@ def read_images(
     )
 
 
-def _inspect(file: _File) -> _Seen | str:
+def _inspect(file: _File, ledger: Ledger) -> _Seen | str:
     """What a file's bytes and header tell, or the reason why it cannot be read."""
     try:
-        data = file.read()
-        header = read_header(data)
+        facts = ledger.inspect(file.name, file.path)
     except (OSError, UnreadableImage) as error:
         return _reason(error)
-    grey = header.grey and len(set(file.images.background)) == 1
-    return _Seen(hashlib.sha256(data).hexdigest(), (header.height, header.width), grey)
+    grey = facts.grey and len(set(file.images.background)) == 1
+    return _Seen(facts, grey, decoded=bool(facts.pixels))
 
 
-def _decode(file: _File, array: np.ndarray | None) -> str | None:
+def _decode(file: _File, array: np.ndarray | None, ledger: Ledger | None) -> str | None:
     """Decode a file into its row of ``array``, or as a check; the reason where that fails."""
     try:
-        image = decode(file.read(), background=file.images.background)
+        with open(file.path, "rb") as opened:
+            image = decode(opened.read(), background=file.images.background)
     except (OSError, UnreadableImage) as error:
         return _reason(error)
     if array is not None:
         if image.shape[:2] != array.shape[1:3]:
             return "has another size than its header says"
         array[file.position] = image[..., : array.shape[3]]
+    if ledger:
+        ledger.look(file.name, image)
     return None
 
 
@@ -152,7 +165,7 @@ def _reason(error: OSError | UnreadableImage) -> str:
 def _shared_shape(seen: Sequence[_Seen | str], memory: int) -> tuple[int, int, int] | None:
     """Height, width and channels where all images share them and fit into memory."""
     readable = [item for item in seen if not isinstance(item, str)]
-    shapes = {item.shape for item in readable}
+    shapes = {item.facts.shape for item in readable}
     if len(shapes) != 1:
         return None
     height, width = shapes.pop()
@@ -170,7 +183,7 @@ def _readable(split: Split, outcome: Sequence[_Seen | str], array: np.ndarray | 
     else:
         images = ArrayImages(array if len(kept) == len(array) else array[kept])
     names = tuple(split.names[index] for index in kept)
-    return Split(images, split.labels[kept], names, tuple(item.digest for _, item in seen))
+    return Split(images, split.labels[kept], names, tuple(item.facts.digest for _, item in seen))
 
 
 def _with_digests(split: Split) -> Split:
@@ -181,13 +194,13 @@ def _with_digests(split: Split) -> Split:
     return replace(split, digests=digests)
 
 
-def _refuse_too_many(dataset: Dataset, left_out: Sequence[LeftOut], files: int) -> None:
-    if files >= 5 and len(left_out) > TOO_MANY * files:
-        first = told((f"{item.path} ({item.reason})" for item in left_out), most=10)
-        raise DataError(
-            f"{len(left_out):,} of {files:,} files of {dataset.source} are unreadable: {first}",
-            fix="mend or remove them; what opens elsewhere can be saved as JPEG or PNG",
-        )
+def _too_many(dataset: Dataset, left_out: Sequence[LeftOut], files: int) -> DataError:
+    first = told((f"{item.path} ({item.reason})" for item in left_out), most=10)
+    return DataError(
+        f"{len(left_out):,} of {files:,} files of {dataset.source} are unreadable: {first}",
+        fix="mend or remove them; what opens elsewhere can be saved as JPEG or PNG; "
+        "--allow unreadable trains without them",
+    )
 
 
 def _refuse_lost_classes(dataset: Dataset, train: Split, left_out: Sequence[LeftOut]) -> None:

@@ -1,7 +1,7 @@
 """Where images come from: one interface over arrays and files, and the data set around it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -157,3 +157,5 @@ class Dataset:
     left_out: tuple[LeftOut, ...] = ()
     split_by_hash: bool = False
     """Whether the parts were made here, of data that has none."""
+    passed_over: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What lies there and is not used: in words what it is -> the paths."""

@@ -100,6 +100,8 @@ class Header:
     mode: str
     """Pillow's mode, such as RGB, L or CMYK."""
     grey: bool
+    orientation: int = 1
+    """EXIF's, 1 to 8, after which width and height are told."""
 
 
 def decode(
@@ -173,7 +175,7 @@ def read_header(source: str | Path | bytes) -> Header:
             orientation = _orientation(image.info.get("exif") or _late_exif(image))
         width, height = _upright_size((width, height), orientation)
         grey = image.mode in ("1", "L", "LA", *_SIXTEEN_BITS)
-        return Header(width, height, str(image.format), image.mode, grey)
+        return Header(width, height, str(image.format), image.mode, grey, orientation)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,16 +13,17 @@ from resnets.checkpoint import make_folder, read_sealed
 from resnets.config import AUTO, TrainConfig, check_keys, parse_duration
 from resnets.console import Progress
 from resnets.data import from_arrays, from_torch, open_dataset, read_images
+from resnets.data.doctor import check_allowed, examine
+from resnets.data.ledger import Ledger
 from resnets.data.manifest import (
     after_reading,
     before_reading,
     differences,
     leave_out,
     manifest,
-    repeated_across,
 )
 from resnets.data.named import default_data_dir
-from resnets.data.reading import MEMORY
+from resnets.data.reading import MEMORY, TOO_MANY
 from resnets.data.sources import Dataset
 from resnets.errors import ConfigError, DataError, ModelFileError
 from resnets.evaluation import Scores
@@ -66,6 +67,7 @@ def train(
     out: str | Path | None = None,
     config: str | Path | None = None,
     data_dir: str | Path | None = None,
+    allow: Collection[str] = (),
     fresh: bool = False,
     extend: bool = False,
     accept_data_change: bool = False,
@@ -84,6 +86,8 @@ def train(
         out: the run folder; by default ``runs/`` and the data's name.
         config: a ``config.toml`` whose settings are taken first.
         data_dir: where named data sets lie or are downloaded to.
+        allow: what to train in spite of: ``duplicates`` across splits, or many ``unreadable``
+            files; ``data.json`` keeps it.
         fresh: start again in the same folder; the old one is kept as NAME.1.
         extend: go on to a larger ``epochs`` than the run was set up with.
         accept_data_change: go on with images that were added, removed or changed since the run
@@ -101,6 +105,7 @@ def train(
     """
     started = time.monotonic() if started is None else started
     asked = _asked(config, settings)
+    check_allowed(allow)
     dataset = _opened(asked.get("data") if data is None else data, classes, data_dir)
     asked["data"] = dataset.source
     folder = RunFolder(Path(out) if out else Path("runs") / dataset.name)
@@ -116,7 +121,7 @@ def train(
             dataset = _read_again(folder, dataset, progress, accept_data_change)
             session = _continued(folder, stored, dataset, progress, started, exact)
         else:
-            session = _set_up(folder, asked, dataset, data_dir, progress, started, held)
+            session = _set_up(folder, asked, dataset, data_dir, allow, progress, started, held)
         again = "the same command without --fresh" if fresh else "the same command"
         session.run(again=again)
         return Run(folder.path)
@@ -127,19 +132,26 @@ def _set_up(
     asked: dict[str, Any],
     dataset: Dataset,
     data_dir: str | Path | None,
+    allow: Collection[str],
     progress: Progress,
     started: float,
     held: ExitStack,
 ) -> Session:
-    """Read the data, settle the settings, and write both down; an old run is set aside."""
+    """Read the data, settle the settings, write both down; an old run is set aside."""
     start = _start(asked)
     share = _validation_share(asked)
     dataset = before_reading(dataset, share)
     if "val" in dataset.splits and asked.get("validation") is not None:
         progress.line("validation has no effect: the data brings its own val split")
-    dataset = _read(dataset, progress, seconds=0.05 * asked.get("budget", 0) or 60)
+    seconds = 0.05 * asked.get("budget", 0) or 60
+    ledger = Ledger.of(dataset)
+    too_many = 1.0 if "unreadable" in allow else TOO_MANY
+    dataset = _read(dataset, progress, ledger, seconds=seconds, too_many=too_many)
     dataset = after_reading(dataset, share)
-    notes = (*dataset.notes, *repeated_across(dataset))
+    found = examine(dataset, ledger, seconds=seconds)
+    ledger.save()
+    found.refuse(allow)
+    notes = (*dataset.notes, *found.sentences())
     dataset = dataclasses.replace(dataset, notes=notes)
     config, reasons = resolve(asked, dataset, start)
     for sentence in (*notes, *reasons):
@@ -157,6 +169,7 @@ def _set_up(
         )
     directory = Path(data_dir or default_data_dir()).expanduser().absolute()
     written = manifest(dataset, validation=share, data_dir=directory, asked=asked)
+    written |= {"allowed": sorted(allow), "findings": found.summary()}
     folder.write_setup(config, written)
     return session
 
@@ -265,7 +278,9 @@ def _read_again(folder: RunFolder, dataset: Dataset, progress: Progress, accept:
     dataset = leave_out(before_reading(dataset, share), recorded)
     known = dataset.notes  # what the first reading found out need not be found out again
     memory = MEMORY if recorded["in_memory"] else 0
-    dataset = _read(dataset, progress, seconds=0, memory=memory)
+    ledger = Ledger.of(dataset)
+    dataset = _read(dataset, progress, ledger, seconds=0, memory=memory, too_many=1.0)
+    ledger.save()
     dataset = dataclasses.replace(after_reading(dataset, share), notes=known)
     now = manifest(dataset, validation=share, data_dir=None, asked={})
     changed = differences(recorded, now)
@@ -278,13 +293,21 @@ def _read_again(folder: RunFolder, dataset: Dataset, progress: Progress, accept:
         )
     if changed:
         progress.line(f"going on with changed data: {changed}")
-        kept = {name: recorded[name] for name in ("data_dir", "asked")}
+        kept = {name: recorded[name] for name in ("data_dir", "asked", "allowed", "findings")}
         folder.write_manifest(now | kept | {"changes": [*recorded.get("changes", ()), changed]})
     return dataset
 
 
-def _read(dataset: Dataset, progress: Progress, *, seconds: float, memory: int = MEMORY) -> Dataset:
-    """Every image read once, and checked by decoding for ``seconds``."""
+def _read(
+    dataset: Dataset,
+    progress: Progress,
+    ledger: Ledger,
+    *,
+    seconds: float,
+    too_many: float,
+    memory: int = MEMORY,
+) -> Dataset:
+    """Every image read once, unless it is known, and checked by decoding for ``seconds``."""
     progress.begin("reading images", sum(len(split) for split in dataset.splits.values()))
     done = 0
 
@@ -293,6 +316,13 @@ def _read(dataset: Dataset, progress: Progress, *, seconds: float, memory: int =
         progress.advance(count - done)
         done = count
 
-    dataset = read_images(dataset, seconds=seconds, progress=tell, memory=memory)
+    dataset = read_images(
+        dataset,
+        seconds=seconds,
+        progress=tell,
+        memory=memory,
+        ledger=ledger,
+        too_many=too_many,
+    )
     progress.end()
     return dataset
