@@ -7,7 +7,6 @@ ledger that is missing, damaged or cannot be written costs time and changes no r
 
 import contextlib
 import hashlib
-import io
 import os
 import time
 from pathlib import Path
@@ -96,7 +95,7 @@ class Ledger:
                 depends = (_FORMAT, PIL.__version__, dataset.source, split.images.background)
                 name = hashlib.blake2b(_bytes(repr(depends)), digest_size=16).hexdigest()
                 folder = folder or Path(platformdirs.user_cache_dir("resnets")) / "data"
-                return cls(folder / f"{name}.npy", trust=trust)
+                return cls(folder / f"{name}.rows", trust=trust)
         return cls()
 
     def inspect(self, name: str, path: str) -> Facts:
@@ -210,17 +209,19 @@ def _read(path: Path) -> dict[bytes, tuple[Stamp, Facts]]:
         return {}
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         return {}
-    rows = np.load(io.BytesIO(data[32:]), allow_pickle=False).tolist()
-    return {bytes(row[0]): (tuple(row[1]), _facts(row)) for row in rows}
+    try:
+        rows = np.frombuffer(data, _ROW, offset=32)
+        return {bytes(row[0]): (tuple(row[1]), _facts(row)) for row in rows.tolist()}
+    except ValueError:  # another program's, under a hash that holds
+        return {}
 
 
 def _write(path: Path, rows: np.ndarray) -> None:
     """Written aside and renamed; then the oldest ledgers go until all fit."""
-    file = io.BytesIO()
-    np.save(file, rows, allow_pickle=False)
+    data = rows.tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}")
-    aside.write_bytes(hashlib.sha256(file.getbuffer()).digest() + file.getbuffer())
+    aside.write_bytes(hashlib.sha256(data).digest() + data)
     os.replace(aside, path)
     others = sorted(
         (entry.stat().st_mtime, entry.stat().st_size, entry.path)
