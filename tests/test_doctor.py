@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from corpus import exif, png_chunk
+from corpus import exif, foreign_files, good_pictures, png_chunk
 from planted import OLD, bytes_of, clean, photo, put
 from resnets.data import from_arrays
 from resnets.data.doctor import KINDS, Findings, check_up
+from resnets.data.doctor.kinds import OF_READING
 from resnets.data.doctor.page import page
+from resnets.decoding import decode
+from resnets.errors import UnreadableImage
 
 
 def found_in(root: Path) -> Findings:
@@ -330,6 +333,27 @@ def test_a_class_that_cannot_be_read_is_told_not_raised(tmp_path: Path) -> None:
     found = by_kind(found_in(tmp_path))
     assert len(found["empty-file"]) == 12
     assert ("train: cat",) in found["missing-class"]
+
+
+def test_of_odd_pictures_every_bad_one_is_listed_and_no_good_one(tmp_path: Path) -> None:
+    clean(tmp_path)
+    bad = set()
+    for picture in good_pictures():
+        put(tmp_path / "train/cat" / picture.name, picture.data)
+        cut = picture.data[: len(picture.data) // 2]
+        try:
+            decode(cut)
+        except UnreadableImage:
+            put(tmp_path / "train/cat" / f"cut_{picture.name}", cut)
+            bad.add(f"train/cat/cut_{picture.name}")
+    for name, (content, _) in foreign_files().items():
+        put(tmp_path / "train/dog" / name, content)
+        if name not in ("photo.avif", "._photo.jpg"):  # passed over, by name
+            bad.add(f"train/dog/{name}")
+    findings = found_in(tmp_path)
+    told = [each for each in findings.findings if each.kind in OF_READING]
+    assert {item.paths[0] for each in told for item in each.items} == bad
+    assert all(item.note for each in told for item in each.items)
 
 
 # every byte that a name may hold: none of them is / or NUL

@@ -127,6 +127,12 @@ def test_nothing_is_rotten_in_what_did_not_change(tmp_path: Path) -> None:
     read(tmp_path)
     ledger = read(tmp_path, trust=False)
     assert ledger.changed == [] and ledger.compared == 40
+    findings = check_up(tmp_path, verify=True)[0]
+    assert findings.findings == () and findings.unchecked == ()
+    put(tmp_path / "train/cat/new.jpg", bytes_of(photo(901)))
+    assert check_up(tmp_path, verify=True)[0].unchecked == (
+        "not verified: 1 of 41 files, which were not known before or changed since",
+    )
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "text"])

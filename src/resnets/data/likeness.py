@@ -59,9 +59,9 @@ def near_pairs(
         if time.monotonic() > deadline:
             return
         block = first[start : start + rows, None]
-        pairs = np.argwhere(_ones(block ^ second) <= radius)
-        pairs[:, 0] += start
-        yield len(block), pairs
+        near = np.flatnonzero(_ones(block ^ second) <= radius)  # far faster than in two dimensions
+        one, two = np.divmod(near, len(second))
+        yield len(block), np.stack([one + start, two], axis=1)
 
 
 def _rows_at_once(others: NDArray[np.uint64]) -> int:
@@ -98,8 +98,8 @@ def likeness(first: Small, second: Small) -> NDArray[np.float64]:
     neighbouring pixels: brightness, contrast and soft backgrounds, in which most pictures of a
     kind agree, count for nothing.
     """
-    parts = range(0, len(first), 4096)
-    found = [_likeness(first[i : i + 4096], second[i : i + 4096]) for i in parts]
+    parts = range(0, len(first), 512)
+    found = [_likeness(first[i : i + 512], second[i : i + 512]) for i in parts]
     return np.concatenate(found) if found else np.zeros(0)
 
 

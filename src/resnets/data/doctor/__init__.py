@@ -125,7 +125,7 @@ def examine(dataset: Dataset, ledger: Ledger, *, seconds: float = float("inf")) 
         modes=_counted(entry.facts.mode for entry in entries),
         sides=(int(sides.min()), int(np.median(sides)), int(sides.max())) if len(sides) else None,
         findings=tuple(found),
-        unchecked=_unchecked(entries, left),
+        unchecked=_unchecked(entries, left, ledger),
     )
 
 
@@ -145,8 +145,14 @@ def _counted(words: Iterable[str]) -> dict[str, int]:
     return dict(Counter(word for word in words if word).most_common())
 
 
-def _unchecked(entries: list[Entry], left: int) -> tuple[str, ...]:
+def _unchecked(entries: list[Entry], left: int, ledger: Ledger) -> tuple[str, ...]:
     sentences = []
+    files = sum(entry.facts.inode is not None for entry in entries)
+    if not ledger.trust and files > ledger.compared:
+        sentences.append(
+            f"not verified: {files - ledger.compared:,} of {files:,} files, which were not known "
+            "before or changed since"
+        )
     if late := sum(not entry.facts.pixels for entry in entries):
         sentences.append(
             f"not checked for want of time: the pixels of {late:,} of {len(entries):,} images, "

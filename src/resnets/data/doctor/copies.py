@@ -17,7 +17,7 @@ from resnets.data.sources import SPLITS
 
 RADIUS = 14
 """Bits of 64 in which fingerprints may differ to be looked at."""
-LOOKED_AT = 10
+LOOKED_AT = 3
 """Pairs that are looked at, for each image: where all pictures are of one kind, as digits are,
 the radius shrinks to that."""
 ALIKE = 0.5
