@@ -153,17 +153,23 @@ def save_state(folder: Path, step: int, tensors: dict[str, Tensor], info: dict[s
     data = safetensors.torch.save(_plain(tensors), metadata={"info": json.dumps(info)})
     path = folder / f"step-{step:09d}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
     make_folder(folder)
-    for torn in folder.glob("*.tmp"):  # of a writer that was killed
-        torn.unlink()
     write_durably(path, data)
-    # A later step may lie here from a run that went on under another plan; the one just
-    # written is the newest by definition.
-    others = sorted(other for other in folder.glob("step-*.safetensors") if other != path)
-    for other in others:
-        if other.name > path.name:
+    try:
+        for torn in folder.glob("*.tmp"):  # of a writer that was killed
+            torn.unlink()
+        # A later step may lie here from a run that went on under another plan; the one just
+        # written is the newest by definition.
+        others = sorted(other for other in folder.glob("step-*.safetensors") if other != path)
+        for other in others:
+            if other.name > path.name:
+                other.unlink()
+        for other in [other for other in others if other.name < path.name][: -STATES_KEPT + 1]:
             other.unlink()
-    for other in [other for other in others if other.name < path.name][: -STATES_KEPT + 1]:
-        other.unlink()
+    except OSError as cause:
+        raise CannotGoOn(
+            f"cannot remove older states in {folder}: {cause.strerror}",
+            fix="make the folder writable, then type the same command again",
+        ) from cause
     return path
 
 
