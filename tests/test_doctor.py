@@ -208,6 +208,11 @@ FAULTS: dict[str, Planted] = {
         add("train/cat/notes.txt", lambda: b"hello"),
         [("train/cat/notes.txt",)],
     ),
+    "an image beside the class folders": (
+        "passed-over",
+        add("train/loose.jpg", lambda: bytes_of(photo(500))),
+        [("train/loose.jpg",)],
+    ),
     "a photo on its side": ("rotated", add("train/cat/x.jpg", turned), [("train/cat/x.jpg",)]),
     "colours for print": (
         "converted",
