@@ -12,6 +12,7 @@ from resnets.data import from_arrays, open_dataset, read_images
 from resnets.data import ledger as module
 from resnets.data.doctor import check_up
 from resnets.data.ledger import Facts, Ledger
+from soaking import cases, record
 
 
 @pytest.fixture
@@ -89,8 +90,8 @@ def test_a_file_of_just_now_is_read_again(tmp_path: Path, opened: list[str]) -> 
     assert opened == [str(tmp_path / "train/cat/0.jpg")] * 2  # to hash it, and to decode it
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(1_000, marks=pytest.mark.slow)])
-def test_every_flipped_bit_is_found_when_verified(count: int, tmp_path: Path) -> None:
+def test_every_flipped_bit_is_found_when_verified(tmp_path: Path) -> None:
+    began, count = time.monotonic(), cases(20, 1_000)
     rng = np.random.default_rng(0)
     clean(tmp_path)
     for number in range(count):
@@ -104,10 +105,10 @@ def test_every_flipped_bit_is_found_when_verified(count: int, tmp_path: Path) ->
     assert "bit-rot" not in {each.kind for each in trusting.findings}
     found = check_up(tmp_path, verify=True)[0].findings
     (rot,) = [each for each in found if each.kind == "bit-rot"]
-    assert rot.count == len(victims) == count
-    assert {item.paths[0] for item in rot.items} == {
-        path.relative_to(tmp_path).as_posix() for path in victims
-    }
+    told = {item.paths[0] for item in rot.items}
+    passed = len(told & {path.relative_to(tmp_path).as_posix() for path in victims})
+    record("flipped bits in images found by --verify", passed, count, time.monotonic() - began)
+    assert passed == rot.count == count
 
 
 def test_a_rotten_file_is_told_until_it_is_put_back(tmp_path: Path) -> None:

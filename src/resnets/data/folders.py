@@ -94,7 +94,8 @@ class _Walk:
 
     root: Path
     empty: list[str] = field(default_factory=list)
-    unlabelled: list[str] = field(default_factory=list)
+    unlabelled: dict[str, list[str]] = field(default_factory=dict)
+    """By folder: images that lie beside class folders."""
     repeated: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     hidden: set[str] = field(default_factory=set)
@@ -104,7 +105,7 @@ class _Walk:
     def labelled(self, folder: str | Path, *, part: str) -> list[Listed]:
         """The images of one split, class by class; ``folder`` holds the class folders."""
         found: dict[str, list[str]] = {}
-        loose = 0
+        loose: list[str] = []
         seen = {self._identity(path) for path in (folder, self.root, *self.root.parents)}
         folders: deque[tuple[str, str]] = deque()
         links: deque[tuple[str, str]] = deque()  # after all real folders: those keep their class
@@ -113,8 +114,8 @@ class _Walk:
                 label = class_name(entry.name)
                 found[label] = []
                 (links if entry.is_symlink() else folders).append((label, entry.path))
-            else:
-                loose += _is_image(entry)
+            elif _is_image(entry):
+                loose.append(self._relative(entry.path))
         while folders or links:
             label, path = (folders or links).popleft()
             if (identity := self._identity(path)) in seen:
@@ -134,9 +135,9 @@ class _Walk:
                     self.others[suffix].append(self._relative(entry.path))
         prefix = self._relative(folder)
         if not any(found.values()):
-            self._without_classes(folder, part, loose)
+            self._without_classes(folder, part, len(loose))
         if loose:
-            self.unlabelled.append(f"{loose:,} in {prefix or folder}")
+            self.unlabelled[prefix or str(folder)] = loose
         self.empty += [f"{prefix}/{label}".lstrip("/") for label in found if not found[label]]
         return [
             Listed(path, label)
@@ -192,7 +193,7 @@ class _Walk:
         """What was met and is not used: in words what it is -> the paths."""
         met = {
             EMPTY: self.empty,
-            OUTSIDE: self.unlabelled,
+            OUTSIDE: [path for paths in self.unlabelled.values() for path in paths],
             REPEATED: self.repeated,
             BROKEN: self.broken,
             OTHERS: [path for paths in self.others.values() for path in paths],
@@ -203,6 +204,9 @@ class _Walk:
     def notes(self) -> list[str]:
         """What a person should know of that, one sentence each."""
         met = self.passed_over()
+        if OUTSIDE in met:
+            places = sorted(f"{len(paths):,} in {at}" for at, paths in self.unlabelled.items())
+            met[OUTSIDE] = tuple(places)
         told_whole = (EMPTY, OUTSIDE, REPEATED, BROKEN)
         notes = [f"{what}: {told(met[what])}" for what in told_whole if what in met]
         if OTHERS in met:

@@ -156,7 +156,7 @@ def _unchecked(entries: list[Entry], left: int, ledger: Ledger) -> tuple[str, ..
     if late := sum(not entry.facts.pixels for entry in entries):
         sentences.append(
             f"not checked for want of time: the pixels of {late:,} of {len(entries):,} images, "
-            "for damage behind the header and for copies that were saved anew"
+            "for damage behind the header and for copies saved anew or changed"
         )
     if left:
         sentences.append(f"not checked for want of time: near duplicates of {left:,} images")

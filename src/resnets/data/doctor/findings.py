@@ -118,9 +118,13 @@ class Findings:
         ]
 
     def sentences(self) -> list[str]:
-        """One for each that matters, and one for what was not checked."""
+        """One for each that matters, and one for what was not checked.
+
+        Unreadable files are not among them: a run tells those with their reasons.
+        """
         matter = [
-            f"{each.what} ({_first(each.items, 5)}): {each.effect}" for each in self.that_matter()
+            f"{each.what} ({_first(each.items, 5)}): {each.effect}"
+            for each in self.that_matter(["unreadable"])
         ]
         return [*matter, *self.unchecked]
 
