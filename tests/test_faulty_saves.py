@@ -166,3 +166,15 @@ def test_every_file_is_synced_before_its_rename_and_its_folder_after(bench: Benc
             assert named[0] not in waiting, line
             waiting.add(str(Path(named[1]).parent))
     assert not waiting
+
+
+def test_a_disk_that_became_read_only_is_one_sentence(bench: Bench) -> None:
+    """Every call from some one on is refused, those that tidy up too."""
+    for event in (Event("openat", 2), Event("rename", 1), Event("unlink", 1)):
+        bench.renew()
+        only = [part for path in bench.paths for part in ("-P", path)]
+        faults = f"inject={','.join(CALLS[:1] + CALLS[3:])}:error=EROFS:when={event.number}+"
+        trace = ["strace", "-f", "-o", str(bench.log), *only, "-e", f"trace={','.join(CALLS)}"]
+        done = save(bench.folder, 3, *trace, "-e", faults)
+        assert done.returncode == 3 and "Read-only file system" in done.stdout, done
+        assert what_is_there(bench.folder)[1] == 2

@@ -12,7 +12,7 @@ import torch
 
 import resnets.training.disk
 import resnets.training.session
-from resnets.checkpoint import newest_state
+from resnets.checkpoint import newest_state, read_sealed
 from resnets.errors import CannotGoOn, ConfigError, DataError
 from resnets.training import loop
 from resnets.training.run import train
@@ -144,7 +144,7 @@ def test_a_full_disk_is_outlasted_for_a_while_and_the_old_state_stays(
     monkeypatch.setattr(session, "save_state", failing)
     train(dataset(), out=tmp_path / "run", epochs=2, threads=1, **STEADY)
     told = capsys.readouterr().err
-    assert refused == [3, 4] and told.count("training goes on") == 2
+    assert refused == [3, 4] and told.count("training goes on") == 2 and "refusal 2 of 5" in told
     monkeypatch.setattr(session, "save_state", save)
     fit(dataset(), out=tmp_path / "plain", epochs=2, **STEADY)
     assert same_state(tmp_path / "run", tmp_path / "plain")
@@ -170,7 +170,9 @@ def test_little_room_is_told_before_the_first_step(tmp_path, monkeypatch, capsys
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage._replace(free=10**6))
     train(dataset(), out=tmp_path / "run", epochs=1, threads=1, **STEADY)
-    assert "1 MB free, and its training states need up to" in capsys.readouterr().err
+    assert (
+        "has room for 1 MB, and its training states and model need up to" in capsys.readouterr().err
+    )
 
 
 def changed_photos(tmp_path):
@@ -287,3 +289,30 @@ def test_whatever_is_not_finite_leaves_the_weights_before_it(tmp_path, monkeypat
         time.monotonic() - began,
     )
     assert kept == steps
+
+
+def test_what_the_message_advises_works(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        break_step(patch, {5})
+        with pytest.raises(CannotGoOn, match=r"fc\.weight is not finite") as stopped:
+            fit(dataset(), out=tmp_path / "run", epochs=2, learning_rate=0.04, **STEADY)
+        assert "--lr 0.01 --fresh, or --on-nonfinite skip" in stopped.value.fix
+        run = fit(dataset(), out=tmp_path / "run", epochs=2, on_nonfinite="skip", **STEADY)
+    assert run.classifier.card["training"]["skipped"] == 1
+
+
+def test_a_model_is_sealed_although_no_state_can_be_saved_any_more(tmp_path, monkeypatch):
+    settings = STEADY | {"validation": 0.2, "epochs": 3}
+    save_each_step(monkeypatch)
+    save = session.save_state
+
+    def failing(folder, step, tensors, info):
+        if step > 6:
+            raise CannotGoOn("cannot write: no space", fix="make room")
+        return save(folder, step, tensors, info)
+
+    monkeypatch.setattr(session, "save_state", failing)
+    with pytest.raises(CannotGoOn, match="no space"):
+        fit(dataset(), out=tmp_path / "run", **settings)
+    card = read_sealed(tmp_path / "run").card["training"]
+    assert not card["finished"] and card["best_step"] > 0

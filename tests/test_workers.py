@@ -141,3 +141,26 @@ def test_a_run_whose_workers_are_killed_ends_with_the_same_bits(tmp_path: Path) 
         time.monotonic() - began,
     )
     assert equal and len(kills) == wanted
+
+
+def test_a_worker_that_stands_still_with_a_batch_in_its_hand_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent then waits within the fetching of that batch, where no timeout counts."""
+    monkeypatch.setattr(workers, "HANGS", 3)
+    expected = first(batches_of(split_of(tmp_path, 0), 0), 8)
+    stream = batches_of(split_of(tmp_path, 1, signal.SIGSTOP), 2).starting_at(0)
+    found = [next(stream).pixels]
+    time.sleep(3)  # meanwhile all that may be read ahead is read
+    found += [next(stream).pixels for _ in range(7)]
+    stream.close()
+    assert all(map(torch.equal, expected, found))
+
+
+@pytest.mark.parametrize("start_method", ["spawn", "forkserver"])
+def test_workers_die_without_a_loss_however_they_are_started(
+    tmp_path: Path, start_method: str
+) -> None:
+    expected = first(batches_of(split_of(tmp_path, 0), 0), 8)
+    deadly = dataclasses.replace(batches_of(split_of(tmp_path, 1), 2), start_method=start_method)
+    assert all(map(torch.equal, expected, first(deadly, 8)))

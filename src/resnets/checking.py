@@ -37,7 +37,7 @@ def check(path: str | Path) -> list[Checked]:
     Raises ``ModelFileError`` where there is neither.
     """
     path = Path(path)
-    if not (path / "config.toml").exists():
+    if not any((path / name).exists() for name in ("config.toml", "data.json", "state")):
         if not path.exists() and not list(path.parent.glob(f"{path.name}.*")):
             raise ModelFileError(
                 f"no model or run folder at {path}",
@@ -64,14 +64,22 @@ def _checked(what: str, path: Path, read: Callable[[Path], str]) -> Checked:
         return Checked(what, path, read(path), True)
     except ResnetsError as problem:
         return Checked(what, path, problem.problem, False)
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (
+        OSError,
+        csv.Error,
+        RecursionError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as problem:
         return Checked(what, path, f"cannot be read: {problem!r}", False)
 
 
 def _model(path: Path) -> str:
     classifier = load(path)
     card = classifier.card
-    if classifier.path.name != path.name:
+    if classifier.path in (path.with_name(path.name + end) for end in (".new", ".old")):
         raise ModelFileError(
             f"is torn; {classifier.path} beside it is whole and is read in its place",
             fix="train or import once more, or rename that folder",

@@ -5,6 +5,7 @@ a whole one behind. A sealed model is a folder (``model.safetensors``, ``model.j
 ``SHA256SUMS``); a training state is one safetensors file whose name carries its step and hash.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -50,7 +51,7 @@ class State:
 def seal(folder: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
     """Write a sealed model to ``folder``, replacing the one there as a whole.
 
-    Raises ``CannotGoOn`` when the disk refuses; what was there before is then untouched.
+    Raises ``CannotGoOn`` when the disk refuses; what was there before can then still be read.
     """
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     files = {
@@ -144,7 +145,7 @@ def _read_whole(folder: Path) -> Sealed:
     try:
         card = json.loads(files[CARD])
         return Sealed(_tensors(files[WEIGHTS]), card, folder)
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         raise ModelFileError(f"{folder} is no sealed model: {cause}", fix=restore) from cause
 
 
@@ -208,7 +209,7 @@ def read_state(path: Path) -> State:
     try:
         tensors = _tensors(data)
         info = json.loads(_header(data)["__metadata__"]["info"])
-    except (ValueError, KeyError, TypeError) as cause:
+    except (ValueError, KeyError, TypeError, RecursionError) as cause:
         raise ModelFileError(f"{path} is no training state: {cause}", fix=before) from cause
     return State(int(step), tensors, info)
 
@@ -256,8 +257,10 @@ def write_durably(path: Path, data: bytes) -> None:
         os.replace(aside, path)
         _sync_folder(path.parent)
     except OSError as cause:
-        aside.unlink(missing_ok=True)
-        free = shutil.disk_usage(path.parent).free if path.parent.exists() else 0
+        free = 0
+        with contextlib.suppress(OSError):  # a read-only disk refuses these too
+            free = shutil.disk_usage(path.parent).free
+            aside.unlink(missing_ok=True)
         raise CannotGoOn(
             f"cannot write {path}: {cause.strerror} ({len(data):,} bytes needed, {free:,} free)",
             fix="make room or choose another folder, then type the same command again",

@@ -87,7 +87,10 @@ class _Cached(ABC):
 
     def unchanged(self, index: int) -> bool:
         """Whether a file still has the bytes of its digest."""
-        data = (self.files.root / self.files.paths[index]).read_bytes()
+        try:
+            data = (self.files.root / self.files.paths[index]).read_bytes()
+        except OSError:
+            return False
         return hashlib.sha256(data).hexdigest() == self.digests[index]
 
     def path(self, index: int) -> Path:
@@ -132,7 +135,7 @@ class CachedPhotos(_Cached):
         height, width = self.size(index)
         photo = decode_part(
             self.files.root / self.files.paths[index],
-            lambda height, width: (0, 0, width, height),
+            lambda whole_height, whole_width: (0, 0, whole_width, whole_height),
             (height, width),
             background=self.files.background,
         )
@@ -243,7 +246,9 @@ class _Room:
     def __init__(self, folder: Path, wanted: set[str]) -> None:
         entries = []
         with contextlib.suppress(OSError), os.scandir(folder) as found:
-            entries = [(one.stat().st_mtime, one.stat().st_size, one.name) for one in found]
+            for one in found:
+                with contextlib.suppress(OSError):  # another run made room meanwhile
+                    entries.append((one.stat().st_mtime, one.stat().st_size, one.name))
         self.folder = folder
         self.present = {name for _, _, name in entries if name in wanted}
         self.others = sorted(entry for entry in entries if entry[2] not in wanted)

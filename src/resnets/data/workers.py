@@ -4,16 +4,15 @@ A batch is a function of its step, so a batch that was lost with its worker is m
 the same photos with the same draws.
 """
 
-import contextlib
 import multiprocessing
 import os
 import re
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from threading import current_thread, main_thread
 from typing import Any, NamedTuple
 
 import torch
@@ -32,8 +31,10 @@ DEATHS = 3
 """Of workers at one photo, after which it is held to be the cause."""
 LOSSES = 10
 """Of workers without a batch in between, after which the machine is."""
+DIED = "DataLoader worker (pid"
+"""How torch begins to say so, in a plain ``RuntimeError``."""
 LOOK = 5.0
-"""Seconds without a batch after which it is looked whether the workers still read."""
+"""Seconds between two looks at workers that are waited for."""
 HANGS = 12
 """Looks in a row that see no progress: the workers hang."""
 
@@ -61,29 +62,34 @@ class WorkerBatches:
         labels = torch.from_numpy(self.split.labels)
         deaths: Counter[int] = Counter()
         losses = 0
-        desks = Desks(self.workers)
-        batches = self._begin(step, desks)
-        while True:
-            try:
-                pixels, samples, decoding = desks.wait(batches)
-            except LostWorkers as loss:
-                losses += 1
-                deaths.update(loss.samples)
-                self._refuse_deadly(deaths, losses, loss)
-                desks = Desks(self.workers)
-                batches = self._begin(step, desks)
-                continue
-            if isinstance(pixels, str):
-                raise CannotGoOn(
-                    f"{pixels} (found in training, after {step:,} steps)",
-                    fix="put the file back as it was and type the same command; "
-                    "to train without it, remove it and add --fresh",
-                )
-            losses = 0
-            yield Batch(pixels, labels[samples], decoding)
-            step += 1
+        staff = self._hired(step)
+        try:
+            while True:
+                try:
+                    pixels, samples, decoding = staff.next_batch()
+                except LostWorkers as loss:
+                    losses += 1
+                    deaths.update(loss.samples)
+                    self._refuse_deadly(deaths, losses, loss)
+                    staff.end()
+                    staff = self._hired(step)
+                    continue
+                if isinstance(pixels, str):
+                    raise CannotGoOn(
+                        f"{pixels} (found in training, after {step:,} steps)",
+                        fix="put the file back as it was and type the same command; "
+                        "to train without it, remove it and add --fresh",
+                    )
+                losses = 0
+                for sample in samples.tolist():  # it was read, so it is not deadly
+                    deaths.pop(sample, None)
+                yield Batch(pixels, labels[samples], decoding)
+                step += 1
+        finally:
+            staff.end()
 
-    def _begin(self, step: int, desks: "Desks") -> Iterator[Any]:
+    def _hired(self, step: int) -> "_Staff":
+        desks = Desks(self.workers)
         context = multiprocessing.get_context(self.start_method) if self.workers else None
         loader = DataLoader(
             _Samples(self.split, self.preprocess, self.augmentation, desks),
@@ -91,11 +97,10 @@ class WorkerBatches:
             num_workers=self.workers,
             multiprocessing_context=context,
             collate_fn=_collate,
-            worker_init_fn=desks.begin_work,
-            timeout=LOOK if self.workers else 0,
+            worker_init_fn=desks.sit_down,
             generator=torch.Generator(),  # without one, the loader draws from the global one
         )
-        return _begin(loader)
+        return _Staff(_without_torchs_handler(loader), desks)
 
     def _refuse_deadly(self, deaths: Counter[int], losses: int, loss: "LostWorkers") -> None:
         for sample, count in deaths.items():
@@ -126,40 +131,79 @@ class Desks:
     def __init__(self, workers: int) -> None:
         self.rows = torch.full((workers, 2), -1).share_memory_()
 
-    def begin_work(self, worker: int) -> None:
+    def sit_down(self, worker: int) -> None:
         """Called by each worker at its start."""
         _leave_signals_to_the_parent()
         self.rows[worker, 0] = os.getpid()
 
-    def begin(self, sample: int) -> None:
-        """Called before a sample is read."""
+    def reading(self, sample: int) -> None:
+        """Called by a worker before it reads a sample, and with -1 after it."""
         if worker := get_worker_info():
             self.rows[worker.id, 1] = sample
 
-    def wait(self, batches: Iterator[Any]) -> Any:
-        """The next batch. Raises ``LostWorkers``, and then none of the workers is left."""
-        before, looks = self.rows.clone(), 0
-        while True:
-            try:
-                return next(batches)
-            except RuntimeError as cause:
-                text = str(cause)
-                if "DataLoader worker (pid" in text:
-                    raise self._lost("died", set(map(int, re.findall(r"\d+", text)))) from cause
-                if "DataLoader timed out" not in text:
-                    raise
-                looks = looks + 1 if torch.equal(before, self.rows) else 0
-                before = self.rows.clone()
-                if looks == HANGS:
-                    raise self._lost("hung", set(before[:, 0].tolist())) from cause
 
-    def _lost(self, how: str, processes: set[int]) -> LostWorkers:
-        samples = [sample for process, sample in self.rows.tolist() if process in processes]
-        for process in self.rows[:, 0].tolist():
-            if process > 0:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, getattr(signal, "SIGKILL", signal.SIGTERM))
-        return LostWorkers(how, [sample for sample in samples if sample >= 0])
+class _Staff:
+    """Running workers and their batches, with a thread that sees when they stand still.
+
+    The loop cannot look itself: to fetch a batch from a worker that stands still takes forever.
+    """
+
+    def __init__(self, batches: Iterator[Any], desks: Desks) -> None:
+        self.batches, self.desks = batches, desks
+        self.processes = getattr(batches, "_workers", [])  # torch has no public name for them
+        self._waiting, self._hung, self._ended = False, False, threading.Event()
+        if self.processes:
+            threading.Thread(target=self._watch, name="worker watch", daemon=True).start()
+
+    def next_batch(self) -> Any:
+        """What ``_collate`` made. Raises ``LostWorkers``."""
+        self._waiting = True
+        try:
+            while True:
+                try:
+                    return next(self.batches)
+                except RuntimeError as cause:
+                    if DIED not in str(cause):
+                        raise
+                    raise self._lost(str(cause)) from cause
+                except (OSError, EOFError):  # of a batch that a dying worker no longer hands over
+                    if not self.processes:
+                        raise
+        finally:
+            self._waiting = False
+
+    def end(self) -> None:
+        """End the workers; by force those that do not listen."""
+        self._ended.set()
+        if shut_down := getattr(self.batches, "_shutdown_workers", None):
+            shut_down()
+        self._kill()  # ours ignore SIGTERM, and one that hangs all the rest
+
+    def _watch(self) -> None:
+        before, still = self.desks.rows.clone(), 0
+        while not self._ended.wait(LOOK):
+            moved = not self._waiting or not torch.equal(before, self.desks.rows)
+            still = 0 if moved else still + 1
+            before = self.desks.rows.clone()
+            if still == HANGS:
+                self._hung = True
+                self._kill()
+                return
+
+    def _kill(self) -> None:
+        for process in self.processes:
+            if process.is_alive():
+                process.kill()
+
+    def _lost(self, told: str) -> LostWorkers:
+        dead = set(map(int, re.findall(r"\d+", told)))
+        samples = [
+            sample
+            for process, sample in self.desks.rows.tolist()
+            if sample >= 0 and (self._hung or process in dead)
+        ]
+        self._kill()
+        return LostWorkers("hung" if self._hung else "died", samples)
 
 
 class _Windows:
@@ -195,7 +239,12 @@ class _Samples(TorchDataset[_Item]):
 
     def __getitem__(self, key: tuple[int, int]) -> _Item:
         sample, seed = key
-        self.desks.begin(sample)
+        self.desks.reading(sample)
+        item = self._item(sample, seed)
+        self.desks.reading(-1)
+        return item
+
+    def _item(self, sample: int, seed: int) -> _Item:
         images, began = self.split.images, time.thread_time()
         try:
             if isinstance(images, CachedPixels):
@@ -216,17 +265,18 @@ def _collate(items: list[_Item]) -> tuple[Tensor | str, Tensor, float]:
     return pixels, samples, sum(item.decoding for item in items)
 
 
-def _begin(loader: DataLoader[Any]) -> Iterator[Any]:
+def _without_torchs_handler(loader: DataLoader[Any]) -> Iterator[Any]:
     """Start the workers, and keep torch from raising their death in the middle of a step.
 
     torch's own handler raises wherever the main thread is, also while it changes the weights; a
     dead worker is noticed all the same when the next batch is asked for.
     """
-    if not hasattr(signal, "SIGCHLD") or current_thread() is not main_thread():
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
         return iter(loader)
     before = signal.getsignal(signal.SIGCHLD)
     batches = iter(loader)
-    signal.signal(signal.SIGCHLD, before)
+    torchs = getattr(before, "__module__", "").startswith("torch.")  # of an earlier loader
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None or torchs else before)
     return batches
 
 

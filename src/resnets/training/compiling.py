@@ -47,10 +47,10 @@ def compile_network(task: Task, state: TrainingState) -> Compiled:
     """
     plain = statistics.median([_pass(task, state) for _ in range(PASSES + 1)][1:])
     network = state.model
-    network.training_logits = torch.compile(  # type: ignore[method-assign]
-        network.training_logits, dynamic=False
-    )
     try:
+        network.training_logits = torch.compile(  # type: ignore[method-assign]
+            network.training_logits, dynamic=False
+        )
         first = _pass(task, state)
     except RuntimeError as cause:  # torch raises many kinds, all of them private
         reason = str(cause).strip().splitlines()

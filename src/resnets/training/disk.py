@@ -35,16 +35,15 @@ class Disk:
 
     def took(self, seconds: float) -> None:
         """A state is saved."""
-        self._saved_at, self._took = time.monotonic(), seconds
+        self._saved_at, self._took, self._refused = time.monotonic(), seconds, 0
 
-    def write(self, what: Callable[[], None]) -> None:
-        """Write what will be written again later, so that a refusal need not end the run.
+    def save(self, state: Callable[[], None]) -> None:
+        """Write a state that will be written again later, so that a refusal need not end the run.
 
         Raises ``CannotGoOn`` when the disk has refused ``RETRIES`` times in a row.
         """
         try:
-            what()
-            self._refused = 0
+            state()
         except CannotGoOn as problem:
             self._refused += 1
             if self._refused > RETRIES:
@@ -52,19 +51,30 @@ class Disk:
             self._saved_at = time.monotonic()
             self.display.line(
                 f"{problem.problem}; training goes on, and what was saved before stays "
-                f"(try {self._refused} of {RETRIES}; the next in {self.save_every:g} s)"
+                f"(refusal {self._refused} of {RETRIES})"
             )
 
+    def note(self, what: Callable[[], None]) -> None:
+        """Write what the states hold as well; a refusal is told."""
+        try:
+            what()
+        except CannotGoOn as problem:
+            self.display.line(f"{problem.problem}; training goes on")
+
     def warn_of_little_room(self, state: TrainingState) -> None:
-        """Say before the first step that the states will not fit."""
+        """Say before the first step that the states and the model will not fit."""
         tensors, _ = state.to_file(0.0, {})
         one = sum(tensor.nbytes for tensor in tensors.values())
-        if state.best is None:
-            one += sum(tensor.nbytes for tensor in state.model.state_dict().values())
-        needed = (STATES_KEPT + 1) * one  # those that stay, and the one being written
-        free = shutil.disk_usage(self.path).free
-        if free < needed:
+        weights = sum(tensor.nbytes for tensor in state.model.state_dict().values())
+        one += weights if state.best is None else 0
+        one += weights if not state.optimizer.state else 0  # momenta
+        there = sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+        needed = (
+            STATES_KEPT + 1
+        ) * one + weights  # those that stay, the one being written, a model
+        room = shutil.disk_usage(self.path).free + there
+        if room < needed:
             self.display.line(
-                f"{self.path} has {free / 1e6:,.0f} MB free, and its training states "
+                f"{self.path} has room for {room / 1e6:,.0f} MB, and its training states and model "
                 f"need up to {needed / 1e6:,.0f} MB: make room before the disk is full"
             )

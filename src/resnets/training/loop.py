@@ -120,9 +120,10 @@ def take_step(
         state.optimizer.step()
         if state.average:
             state.average.update(model)
-        state.count(loss.item(), int(correct), len(labels))
+        mean = loss.item()
+        state.count(mean, int(correct), len(labels))
         state.end_step()
-    return loss.item()
+    return mean
 
 
 def where_not_finite(loss: Tensor, model: Network) -> str:

@@ -9,6 +9,7 @@ from resnets.console import Progress
 from resnets.data import cache
 from resnets.data.loader import Batch, Batches
 from resnets.data.sources import FileImages, Split
+from resnets.errors import UnreadableImage
 from resnets.machine import available_cores
 from resnets.training.loop import Task
 
@@ -82,9 +83,12 @@ class DecodingWatch:
         waiting = self._waited / seconds
         if decoding < MUCH_DECODING and (waiting < MUCH_WAITING or decoding < MUCH_DECODING / 3):
             return None
-        size = sum(map(cache.needed_bytes, _parts(self._task, self._splits).values()))
-        return (
+        sentence = (
             f"decoding photos takes {decoding:.0%} of the processor time, and steps wait "
-            f"{waiting:.0%} of the time for batches: a new run with --cache keeps them decoded, "
-            f"in about {max(1, round(size / 1e6)):,} MB on disk"
+            f"{waiting:.0%} of the time for batches: a new run with --cache keeps them decoded"
         )
+        try:
+            size = sum(map(cache.needed_bytes, _parts(self._task, self._splits).values()))
+        except UnreadableImage:  # said where it is needed, not for a piece of advice
+            return sentence
+        return f"{sentence}, in about {max(1, round(size / 1e6)):,} MB on disk"

@@ -118,8 +118,10 @@ def train(
             if _finished(folder, stored):
                 progress.line(f"{folder.path} is finished; --fresh trains again")
                 return Run(folder.path)
-            dataset = _read_again(folder, dataset, progress, accept_data_change)
+            dataset, changed = _read_again(folder, dataset, progress, accept_data_change)
             session = _continued(folder, stored, dataset, progress, started, exact)
+            if changed:  # recorded once nothing else stands in the way
+                folder.write_manifest(changed)
         else:
             session = _set_up(folder, asked, dataset, data_dir, allow, progress, started, held)
         again = "the same command without --fresh" if fresh else "the same command"
@@ -268,9 +270,12 @@ def _finished(folder: RunFolder, stored: TrainConfig) -> bool:
     return record["finished"] and record["epochs"] == stored.epochs
 
 
-def _read_again(folder: RunFolder, dataset: Dataset, progress: Progress, accept: bool) -> Dataset:
+def _read_again(
+    folder: RunFolder, dataset: Dataset, progress: Progress, accept: bool
+) -> tuple[Dataset, dict[str, Any] | None]:
     """The data of a run that goes on: the same files, by their hashes, or else as accepted.
 
+    Returns the data and, where images changed, the manifest to write.
     Raises ``DataError`` where images changed and that is not accepted, or classes did.
     """
     recorded = folder.read_manifest()
@@ -291,11 +296,11 @@ def _read_again(folder: RunFolder, dataset: Dataset, progress: Progress, accept:
             fix="put the data back, or train anew with --out or --fresh"
             + ("" if classes else "; --accept-data-change goes on with it as it is"),
         )
-    if changed:
-        progress.line(f"going on with changed data: {changed}")
-        kept = {name: recorded[name] for name in ("data_dir", "asked", "allowed", "findings")}
-        folder.write_manifest(now | kept | {"changes": [*recorded.get("changes", ()), changed]})
-    return dataset
+    if not changed:
+        return dataset, None
+    progress.line(f"going on with changed data: {changed}")
+    kept = {name: recorded[name] for name in ("data_dir", "asked", "allowed", "findings")}
+    return dataset, now | kept | {"changes": [*recorded.get("changes", ()), changed]}
 
 
 def _read(

@@ -26,8 +26,8 @@ COLUMNS = (
     "images_per_second",
     "seconds",
 )
-FREE_TO_CHANGE = frozenset({"workers", "checkpoint_activations", "save_every"})
-"""Settings that change no result, so that a run may go on with others."""
+FREE_TO_CHANGE = frozenset({"workers", "checkpoint_activations", "save_every", "on_nonfinite"})
+"""Settings that change no step that was taken, so that a run may go on with others."""
 
 
 _held: set[int] = set()
@@ -149,14 +149,12 @@ class RunFolder:
         writer.writerows(rows)
         write_durably(self.path / "metrics.csv", text.getvalue().encode())
 
-    def add_not_finite(self, step: int, what: str, images: list[str]) -> Path:
-        """Add a step that could not be taken to ``nonfinite.json``; returns the file."""
-        path = self.path / "nonfinite.json"
+    def add_not_finite(self, path: Path, step: int, what: str, images: list[str]) -> None:
+        """Add a step that could not be taken to the file that lists them."""
         entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         entries = [entry for entry in entries if entry["step"] != step]
         entries.append({"step": step, "what": what, "images": images})
         write_durably(path, json.dumps(entries, indent=1, ensure_ascii=True).encode())
-        return path
 
     def check_settings(self, asked: dict[str, Any], stored: TrainConfig) -> dict[str, Any]:
         """Hold what is asked for to this run's settings; returns those that may change.

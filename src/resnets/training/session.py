@@ -126,11 +126,15 @@ class Session:
                     after_step=self.after_step,
                     not_finite=self.not_finite,
                 )
+                self.folder.write_metrics(self.state.rows)
                 self.save_locked()
                 scores = self.scorer.final(self._chosen_weights())
             except (StopRequested, CannotGoOn, DataError) as reason:
                 trouble = reason
-                self.save_locked()
+                try:
+                    self.save_locked()
+                except CannotGoOn as refused:
+                    trouble = refused  # what was learned is sealed all the same: it is smaller
             self._seal(scores, finished=trouble is None)
         if isinstance(trouble, StopRequested):
             raise self._interrupted(again)
@@ -168,7 +172,7 @@ class Session:
             state.stale = 0 if best else state.stale + 1
             state.close_row(row)
             self._interval_began = time.monotonic()
-        self.disk.write(lambda: self.folder.write_metrics(state.rows))
+        self.disk.note(lambda: self.folder.write_metrics(state.rows))
         self.display.line(row_text(row))
         self._begin_bar()
 
@@ -183,7 +187,7 @@ class Session:
         if self.watch and (sentence := self.watch.sentence()):
             self.display.line(sentence)
         if self.disk.due:
-            self.disk.write(self.save_locked)
+            self.disk.save(self.save_locked)
 
     def not_finite(self, problem: NotFinite) -> None:
         """Pass over a step where that was asked for. Raises ``CannotGoOn`` elsewhere."""

@@ -8,7 +8,6 @@ from resnets.errors import CannotGoOn
 from resnets.training.loop import NotFinite
 from resnets.training.preparing import order_of
 from resnets.training.runfolder import RunFolder
-from resnets.training.schedules import learning_rate, progress
 from resnets.training.state import TrainingState
 
 SKIPS = 10
@@ -28,18 +27,22 @@ def skip_or_stop(
     Raises ``CannotGoOn``.
     """
     names = images_at(state.step, config, split)
-    report = folder.add_not_finite(state.step + 1, str(problem), names)
+    report = folder.path / "nonfinite.json"
+    try:
+        folder.add_not_finite(report, state.step + 1, str(problem), names)
+    except CannotGoOn as refused:
+        display.line(refused.problem)
     what = f"step {state.step + 1}: {problem}"
     may_skip = config.on_nonfinite == "skip"
     if may_skip and len(state.skipped) < SKIPS + state.step // 1000:
         display.line(f"skipped {what}; its images are in {report}")
         return
-    rate = learning_rate(config, state.step, progress(state.step, state.plans))
     often = f" after {len(state.skipped)} skipped steps" if state.skipped else ""
     raise CannotGoOn(
         f"{what}{often}; the weights before it are kept; its images are in {report}: "
         f"{told(names, most=3)}",
-        fix=f"look at these images; or try a lower rate, such as --lr {rate / 4:.2g} --fresh"
+        fix="look at these images; or try a lower rate, such as "
+        f"--lr {config.learning_rate / 4:.2g} --fresh"
         + ("" if may_skip else ", or --on-nonfinite skip"),
     )
 
