@@ -78,10 +78,7 @@ def main() -> None:
             "threads": given.threads,
             **shares(case, given.threads),
         }
-        if given.force:
-            print(row)
-        else:
-            append("breakdown", row)
+        append("breakdown", row, force=given.force)
 
 
 if __name__ == "__main__":

@@ -71,10 +71,7 @@ def main() -> None:
             sys.exit(f"{case}:\n{done.stderr}")
         row = json.loads(done.stdout.splitlines()[-1])
         row["command"] = f"python benchmarks/compiling.py {case} --threads {given.threads}"
-        if given.force:
-            print(row)
-        else:
-            append("compiling", row)
+        append("compiling", row, force=given.force)
 
 
 if __name__ == "__main__":

@@ -177,10 +177,7 @@ def main() -> None:
     refuse_if_busy(force=given.force)
     with tempfile.TemporaryDirectory() as folder:
         row = compare(given, Path(folder))
-    if given.force:
-        print(row)
-    else:
-        append("epoch", row)
+    append("epoch", row, force=given.force)
 
 
 if __name__ == "__main__":

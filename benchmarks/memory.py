@@ -63,10 +63,8 @@ def main() -> None:
         row = json.loads(done.stdout.splitlines()[-1])
         plain.setdefault(case.model, row["median_seconds"])
         row["times_as_long"] = round(row["median_seconds"] / plain[case.model], 3)
-        if given.force:
-            print(row)
-        else:
-            append("memory", {"command": f"benchmarks/memory.py {case.model}", **row})
+        row = {"command": f"benchmarks/memory.py {case.model}", **row}
+        append("memory", row, force=given.force)
 
 
 def measured(case: Case, threads: int | None) -> dict[str, object]:

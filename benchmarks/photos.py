@@ -162,9 +162,7 @@ def main() -> None:
     torch.set_num_threads(1)  # the cores are the workers'
     for size in PHOTOS:
         with tempfile.TemporaryDirectory() as folder:
-            compare(
-                size, Path(folder), given, (lambda _, row: print(row)) if given.force else append
-            )
+            compare(size, Path(folder), given, partial(append, force=given.force))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,7 @@ def main() -> None:
         arguments.error("--run and --data go together")
     refuse_if_busy(force=given.force)
     torch.set_num_threads(given.threads)
-    record = (lambda table, row: print(row)) if given.force else append
+    record = partial(append, force=given.force)
     if given.run:
         agreement(given.run, given.data, given.threads, record)
     else:

@@ -42,8 +42,14 @@ def refuse_if_busy(*, force: bool = False) -> None:
         )
 
 
-def append(table: str, row: dict[str, Any]) -> None:
-    """Append a row to ``results/TABLE.csv``, after date, machine and versions."""
+def append(table: str, row: dict[str, Any], *, force: bool = False) -> None:
+    """Print a row and, unless forced beside others, append it to ``results/TABLE.csv``.
+
+    There it stands after date, machine and versions.
+    """
+    print(row)
+    if force:
+        return
     versions = {name: importlib.metadata.version(name) for name in ("torch", "resnets")}
     full = {
         "date": datetime.date.today().isoformat(),
@@ -59,4 +65,3 @@ def append(table: str, row: dict[str, Any]) -> None:
         if new:
             writer.writeheader()
         writer.writerow(full)
-    print(row)

@@ -73,10 +73,7 @@ def main() -> None:
     for case in CASES:
         refuse_if_busy(force=given.force)
         row = measured(case)
-        if given.force:
-            print(row)
-        else:
-            append("saving", row)
+        append("saving", row, force=given.force)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from recording import append, refuse_if_busy
@@ -117,7 +118,7 @@ def main() -> None:
     arguments.add_argument("--force", action="store_true", help="print only, busy or not")
     given = arguments.parse_args()
     refuse_if_busy(force=given.force)
-    record: Record = (lambda table, row: print(row)) if given.force else append
+    record: Record = partial(append, force=given.force)
     take_turns(record, {"resnets --help": HELP, "resnets --version": VERSION}, 11)
     with tempfile.TemporaryDirectory() as folder:
         model, image = write_model(Path(folder))

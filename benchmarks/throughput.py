@@ -276,10 +276,7 @@ def main() -> None:
             "peers": versions(),
             "load_before": None if load is None else round(load, 2),
         }
-        if given.force:
-            print(row)
-        else:
-            append("throughput", row)
+        append("throughput", row, force=given.force)
 
 
 if __name__ == "__main__":
