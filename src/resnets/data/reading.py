@@ -5,12 +5,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from resnets.console import Progress
 from resnets.data.ledger import Facts, Ledger
 from resnets.data.listing import told
 from resnets.data.sources import ArrayImages, Dataset, FileImages, LeftOut, Split
@@ -128,6 +130,21 @@ def read_images(
         notes=(*dataset.notes, *notes),
         left_out=(*dataset.left_out, *left_out),
     )
+
+
+@contextmanager
+def reading_bar(progress: Progress, dataset: Dataset) -> Iterator[Callable[[int, int], None]]:
+    """A bar over the images of a data set, as what ``read_images`` tells its progress to."""
+    progress.begin("reading images", sum(map(len, dataset.splits.values())))
+    done = 0
+
+    def tell(count: int, total: int) -> None:
+        nonlocal done
+        progress.advance(count - done)
+        done = count
+
+    yield tell
+    progress.end()
 
 
 def _inspect(file: _File, ledger: Ledger) -> _Seen | str:

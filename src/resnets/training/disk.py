@@ -69,9 +69,8 @@ class Disk:
         one += weights if state.best is None else 0
         one += weights if not state.optimizer.state else 0  # momenta
         there = sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
-        needed = (
-            STATES_KEPT + 1
-        ) * one + weights  # those that stay, the one being written, a model
+        states = STATES_KEPT + 1  # those that stay, and the one being written
+        needed = states * one + weights
         room = shutil.disk_usage(self.path).free + there
         if room < needed:
             self.display.line(

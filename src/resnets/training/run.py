@@ -23,7 +23,7 @@ from resnets.data.manifest import (
     manifest,
 )
 from resnets.data.named import default_data_dir
-from resnets.data.reading import MEMORY, TOO_MANY
+from resnets.data.reading import MEMORY, TOO_MANY, reading_bar
 from resnets.data.sources import Dataset
 from resnets.errors import ConfigError, DataError, ModelFileError
 from resnets.evaluation import Scores
@@ -313,21 +313,12 @@ def _read(
     memory: int = MEMORY,
 ) -> Dataset:
     """Every image read once, unless it is known, and checked by decoding for ``seconds``."""
-    progress.begin("reading images", sum(len(split) for split in dataset.splits.values()))
-    done = 0
-
-    def tell(count: int, total: int) -> None:
-        nonlocal done
-        progress.advance(count - done)
-        done = count
-
-    dataset = read_images(
-        dataset,
-        seconds=seconds,
-        progress=tell,
-        memory=memory,
-        ledger=ledger,
-        too_many=too_many,
-    )
-    progress.end()
-    return dataset
+    with reading_bar(progress, dataset) as tell:
+        return read_images(
+            dataset,
+            seconds=seconds,
+            progress=tell,
+            memory=memory,
+            ledger=ledger,
+            too_many=too_many,
+        )

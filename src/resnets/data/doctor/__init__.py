@@ -21,7 +21,7 @@ from resnets.data.doctor.findings import Finding, Findings, Item, check_allowed
 from resnets.data.doctor.kinds import ALLOWED_IN_TRAINING, KINDS
 from resnets.data.folders import EMPTY
 from resnets.data.ledger import Ledger
-from resnets.data.reading import TOO_MANY, read_images
+from resnets.data.reading import TOO_MANY, read_images, reading_bar
 from resnets.data.sources import Dataset, FileImages
 
 __all__ = [
@@ -55,24 +55,16 @@ def check_up(
     bar = progress or Progress(quiet=True)
     dataset = open_dataset(source, data_dir=data_dir)
     ledger = Ledger.of(dataset, trust=not verify)
-    bar.begin("reading images", sum(map(len, dataset.splits.values())))
-    done = 0
-
-    def tell(count: int, total: int) -> None:
-        nonlocal done
-        bar.advance(count - done)
-        done = count
-
-    dataset = read_images(
-        dataset,
-        seconds=float("inf"),
-        progress=tell,
-        memory=0,
-        ledger=ledger,
-        too_many=1.0,
-        lose_classes=True,
-    )
-    bar.end()
+    with reading_bar(bar, dataset) as tell:
+        dataset = read_images(
+            dataset,
+            seconds=float("inf"),
+            progress=tell,
+            memory=0,
+            ledger=ledger,
+            too_many=1.0,
+            lose_classes=True,
+        )
     found = examine(dataset, ledger)
     ledger.save()
     return found, dataset
