@@ -1,6 +1,7 @@
 """What is handed out: the wheel, the pins it is tested with, and the make targets."""
 
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -26,9 +27,10 @@ DEPENDENCIES = [
     Requirement(line)
     for line in (
         *PROJECT["project"]["dependencies"],
-        *PROJECT["project"]["optional-dependencies"]["dev"],
+        *itertools.chain(*PROJECT["project"]["optional-dependencies"].values()),
         *PROJECT["build-system"]["requires"],
     )
+    if not line.startswith("resnets[")  # the extras that `dev` is made of
 ]
 
 
