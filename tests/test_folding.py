@@ -16,7 +16,8 @@ from parity import assert_close, randomise
 from resnets.data import open_dataset
 from resnets.engines.folding import Folded, fold
 from resnets.engines.pytorch import TorchEngine
-from resnets.evaluation import predict_probabilities
+from resnets.evaluation import predict_logits
+from resnets.metrics import softmax
 from resnets.models import Network, create_model
 from resnets.models.specs import SPECS
 from resnets.prediction import load
@@ -265,7 +266,7 @@ def test_a_trained_network_keeps_its_answers(tmp_path: Path) -> None:
     classifier, rounded = load(run.path), load(run.path, precision="bf16")
     few = parts["test"].take(np.arange(1_000))
     plain, folded, bf16 = (
-        np.array(list(predict_probabilities(engine, few.images, classifier.preprocess)), float)
+        softmax(np.array(list(predict_logits(engine, few.images, classifier.preprocess)), float))
         for engine in (classifier.model, classifier.engine, rounded.engine)
     )
     assert np.abs(folded - plain).max() < 1e-5

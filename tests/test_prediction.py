@@ -173,7 +173,7 @@ def test_one_bad_file_does_not_stop_the_others(classifier: Classifier, tmp_path:
     assert [row.error is None for row in rows] == [True, False, True, True, False, True]
     assert rows[1].error == "is empty (0 bytes)"
     assert rows[1].to_dict() == {"file": str(empty), "error": "is empty (0 bytes)"}
-    assert rows[1].to_csv() == [[str(empty), "", "", "", "is empty (0 bytes)"]]
+    assert rows[1].to_csv() == [[str(empty), "", "", "", "is empty (0 bytes)", ""]]
     for row, path in zip((rows[0], rows[5]), (good[0], good[3]), strict=True):
         alone = classifier.predict(path, top=2)
         assert row.predictions

@@ -5,6 +5,7 @@ class indices; a confusion matrix is (C, C), true classes in rows, predicted one
 No images is a ``ValueError``; a probability that is no number is a mistake of ours.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,13 @@ class PerClass(NamedTuple):
     recall: Floats
     f1: Floats
     support: Ints
+
+
+def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
+    """(N, C) or (C,) probabilities of logits over a temperature (arXiv:1706.04599, Eq. 9)."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    raised = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return raised / raised.sum(axis=-1, keepdims=True)
 
 
 def top_k_correct(probabilities: Floats, labels: Ints, k: int = 1) -> NDArray[np.bool_]:
@@ -113,6 +121,25 @@ def calibration_error(probabilities: Floats, labels: Ints, bins: int = BINS) -> 
     return float(np.abs(gaps.mean(axis=0)).sum())
 
 
+class Coverage(NamedTuple):
+    """(K,) each, one entry per distinct top probability, the highest first."""
+
+    thresholds: Floats
+    answered: Ints
+    """Images whose top probability is at least the threshold."""
+    wrong: Ints
+    """The wrong ones among them."""
+
+
+def coverage(probabilities: Floats, labels: Ints) -> Coverage:
+    """How many answers each threshold lets through, and how many of them are wrong."""
+    top = probabilities.max(axis=1)
+    order = np.argsort(-top, kind="stable")
+    wrong = np.cumsum(~top_k_correct(probabilities, labels)[order], dtype=np.int64)
+    last = np.flatnonzero(np.append(np.diff(top[order]) != 0, True))  # equals go together
+    return Coverage(top[order][last], last + 1, wrong[last])
+
+
 def wilson_interval(successes: int, n: int, z: float = Z_95) -> Interval:
     """Of a share (Wilson 1927); unlike the normal approximation it holds near 0 and 1."""
     if not 0 <= successes <= n or n < 1:
@@ -125,6 +152,58 @@ def wilson_interval(successes: int, n: int, z: float = Z_95) -> Interval:
     low = max(0.0, min(share, float((centre - spread) / scale)))
     high = min(1.0, max(share, float((centre + spread) / scale)))
     return Interval(low, high)
+
+
+def mcnemar(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """The two-sided exact p of two models being equally often right on the same images.
+
+    McNemar 1947 with the binomial distribution: of the images that one alone has right, each is
+    as likely the one's as the other's. (N,) each; 1 where there is no such image.
+    """
+    ours, theirs = _alone(right, other)
+    n = ours + theirs
+    tail = sum(math.comb(n, k) for k in range(min(ours, theirs) + 1))
+    return min(1.0, tail / 2 ** (n - 1)) if n else 1.0
+
+
+def paired_interval(
+    right: NDArray[np.bool_], other: NDArray[np.bool_], z: float = Z_95
+) -> Interval:
+    """Of the accuracy of ``right`` less that of ``other``, on the same images.
+
+    Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions
+    based on paired data", method 10: the two Wilson intervals, squared and added, with the
+    correlation of the pairs.
+    """
+    ours, theirs = _alone(right, other)
+    n, both = len(right), int((right & other).sum())
+    neither = n - both - ours - theirs
+    first, second = (both + ours) / n, (both + theirs) / n
+    low, high = wilson_interval(both + ours, n, z)
+    low_other, high_other = wilson_interval(both + theirs, n, z)
+    product = (both + ours) * (theirs + neither) * (both + theirs) * (ours + neither)
+    covered = float(both * neither - ours * theirs)
+    if covered > 0:  # Newcombe's correction for continuity
+        covered = max(covered - n / 2, 0.0)
+    correlation = covered / math.sqrt(product) if product else 0.0
+
+    def spread(a: float, b: float) -> float:
+        return math.sqrt(max(0.0, a * a - 2 * correlation * a * b + b * b))
+
+    difference = first - second
+    return Interval(
+        max(-1.0, difference - spread(first - low, high_other - second)),
+        min(1.0, difference + spread(high - first, second - low_other)),
+    )
+
+
+def _alone(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[int, int]:
+    """How many images the first alone has right, and how many the other alone."""
+    if right.shape != other.shape or right.ndim != 1 or not len(right):
+        raise ValueError(
+            f"answers to the same images are compared, not {right.shape} {other.shape}"
+        )
+    return int((right & ~other).sum()), int((other & ~right).sum())
 
 
 def bootstrap_interval(

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
@@ -26,14 +26,15 @@ from resnets.errors import ConfigError, DataError, ModelFileError, ResnetsError,
 from resnets.evaluation import (
     BATCH_SIZE,
     Answer,
+    Predictions,
     Scores,
-    evaluate,
     match_classes,
+    predict_split,
     reason,
-    stream_probabilities,
+    stream_logits,
 )
 from resnets.machine import usable_device
-from resnets.metrics import Floats
+from resnets.metrics import Floats, softmax
 from resnets.models import create_model
 
 Item = TypeVar("Item")
@@ -60,20 +61,29 @@ class FilePrediction:
     file: str
     predictions: tuple[Prediction, ...] | None = None
     error: str | None = None
+    unsure: bool | None = None
+    """Whether the best probability is under the model's threshold; ``None`` where it has none."""
 
     def to_dict(self) -> dict[str, Any]:
-        """``{file, predictions: [{label, probability}]}`` or ``{file, error}``, for JSON."""
+        """``{file, predictions: [{label, probability}], unsure}`` or ``{file, error}``."""
         if self.predictions is None:
             return {"file": self.file, "error": self.error}
         rows = [dataclasses.asdict(prediction) for prediction in self.predictions]
-        return {"file": self.file, "predictions": rows}
+        told = {} if self.unsure is None else {"unsure": self.unsure}
+        return {"file": self.file, "predictions": rows} | told
 
     def to_csv(self) -> list[list[str | int | float]]:
-        """Rows of file, rank, label, probability and error: one for each label, or the error."""
+        """Rows of file, rank, label, probability, error, unsure: one for each label, or the error.
+
+        ``unsure`` is 0 or 1, and empty where the model has no threshold.
+        """
         if self.predictions is None:
-            return [[self.file, "", "", "", self.error or ""]]
+            return [[self.file, "", "", "", self.error or "", ""]]
         ranked = enumerate(self.predictions, start=1)
-        return [[self.file, rank, each.label, each.probability, ""] for rank, each in ranked]
+        unsure = "" if self.unsure is None else int(self.unsure)
+        return [
+            [self.file, rank, each.label, each.probability, "", unsure] for rank, each in ranked
+        ]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -91,6 +101,16 @@ class Classifier:
     """``model.json``."""
     path: Path
     """The sealed model's folder."""
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by, so that probabilities are what they say; 1 as trained."""
+        return self.card.get("temperature") or 1.0
+
+    @property
+    def threshold(self) -> float | None:
+        """The probability under which an answer is unsure; ``None`` where none was chosen."""
+        return self.card.get("threshold")
 
     @overload
     def predict(self, source: Source, top: int = 1) -> list[Prediction]: ...
@@ -129,7 +149,8 @@ class Classifier:
             if isinstance(answer, UnreadableImage):
                 yield FilePrediction(str(file), error=reason(answer, str(file)))
             else:
-                yield FilePrediction(str(file), predictions=tuple(self._ranked(answer, top)))
+                ranked = tuple(self._ranked(answer, top))
+                yield FilePrediction(str(file), ranked, unsure=self._unsure(ranked))
 
     def evaluate(
         self,
@@ -150,6 +171,21 @@ class Classifier:
             data_dir: where a named data set lies.
             progress: told the images done and their number.
         """
+        predictions = self.predict_split(
+            data, split, data_dir=data_dir, batch_size=batch_size, progress=progress
+        )
+        return predictions.scores(self.temperature, self.threshold)
+
+    def predict_split(
+        self,
+        data: Any = None,
+        split: str = "test",
+        *,
+        data_dir: Path | None = None,
+        batch_size: int = BATCH_SIZE,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Predictions:
+        """The logits of every image of a split; arguments and errors are those of ``evaluate``."""
         dataset = self._opened(data, split, data_dir)
         if split not in dataset.splits:
             raise DataError(
@@ -162,7 +198,7 @@ class Classifier:
         if isinstance(part.images, FileImages):  # transparency over the model's colour
             images = dataclasses.replace(part.images, background=self.preprocess.background)
             part = dataclasses.replace(part, images=images)
-        return evaluate(
+        return predict_split(
             self.engine,
             part,
             self.preprocess,
@@ -186,13 +222,17 @@ class Classifier:
         def prepare(source: Item) -> Tensor:
             return preprocess_image(read(source), self.preprocess, self.mean_image)
 
-        return stream_probabilities(self.engine, sources, prepare, batch_size=batch_size)
+        return stream_logits(self.engine, sources, prepare, batch_size=batch_size)
 
-    def _ranked(self, probabilities: Floats, top: int) -> list[Prediction]:
+    def _ranked(self, logits: Floats, top: int) -> list[Prediction]:
         if top < 1:
             raise ConfigError(f"top={top} asks for no answer", fix="ask for 1 or more labels")
+        probabilities = softmax(logits, self.temperature)
         order = np.argsort(-probabilities, kind="stable")[:top]
         return [Prediction(self.classes[index], float(probabilities[index])) for index in order]
+
+    def _unsure(self, ranked: Sequence[Prediction]) -> bool | None:
+        return None if self.threshold is None else ranked[0].probability < self.threshold
 
     def _read(self, source: Any) -> np.ndarray:
         """(H, W, 3) uint8 from any one source ``predict`` accepts, or a ``DataError``."""
@@ -252,6 +292,7 @@ def load(
     try:
         classes = tuple(sealed.card["label_names"])
         preprocess = Preprocess.from_dict(sealed.card["preprocess"])
+        _check_calibration(sealed.card)
         options = sealed.card.get("options", {}) | {
             "num_classes": len(classes),
             "in_channels": preprocess.input_size[0],
@@ -279,6 +320,15 @@ def load(
         card=sealed.card,
         path=sealed.path,
     )
+
+
+def _check_calibration(card: Mapping[str, Any]) -> None:
+    """Raise ``ConfigError`` for a temperature or a threshold that no calibration gives."""
+    temperature, threshold = card.get("temperature", 1.0), card.get("threshold")
+    if not isinstance(temperature, (int, float)) or not 0 < temperature < float("inf"):
+        raise ConfigError(f"temperature={temperature!r}", fix="calibrate it again")
+    if threshold is not None and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
+        raise ConfigError(f"threshold={threshold!r}", fix="calibrate it again")
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:

@@ -55,7 +55,7 @@ def predict(
     device: Device = "cpu",
     precision: Precision = "fp32",
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="rows of file,rank,label,probability,error")
+        bool, typer.Option("--csv", help="rows of file,rank,label,probability,error,unsure")
     ] = False,
 ) -> None:
     """Classify images: one row each, in the given order; exit code 1 if one was unreadable."""
@@ -78,7 +78,7 @@ def predict(
             print(json.dumps(row.to_dict()), flush=True)
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(["file", "rank", "label", "probability", "error"])
+        writer.writerow(["file", "rank", "label", "probability", "error", "unsure"])
         for row in rows():
             writer.writerows(row.to_csv())
     else:

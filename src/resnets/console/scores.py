@@ -31,6 +31,8 @@ def show_scores(scores: Told) -> None:
     print_table(
         console, title, ["", ">value", ">95 % interval", "by", ">images"], _headlines(values)
     )
+    if told := _selective(values):
+        say(told)
     heads = ["class", ">precision", ">recall", ">F1", ">images"]
     rows, title = values["per_class"], "classes"
     if len(rows) > CLASSES:
@@ -67,6 +69,7 @@ def show_predictions(rows: Iterable[Told]) -> None:
             told = "  ".join(
                 f"{each['label']} {percent(each['probability'])}" for each in values["predictions"]
             )
+            told = f"unsure: {told}" if values.get("unsure") else told
         say(printable(f"{values['file']}  {told}"))
 
 
@@ -84,6 +87,20 @@ def _headlines(values: dict[str, Any]) -> list[list[str]]:
             [name, value + unit, f"{low} to {high}{unit}", score["interval"], f"{score['n']:,}"]
         )
     return rows
+
+
+def _selective(values: dict[str, Any]) -> str | None:
+    """What the model's threshold does, in a sentence."""
+    if not (chosen := values["selective"]):
+        return None
+    covered, error = chosen["coverage"], chosen["error"]
+    told = f"answers of at least {percent(chosen['threshold'])}: {percent(covered['value'])} of all"
+    if error:
+        told += (
+            f"; of these {percent(error['value'])} are wrong "
+            f"({100 * error['low']:.1f} to {100 * error['high']:.1f} %)"
+        )
+    return told
 
 
 def _class_row(row: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 
 from resnets.config import Preprocess, TrainConfig
 from resnets.data.sources import Dataset
-from resnets.evaluation import Scores
+from resnets.evaluation import Calibration, Scores
 from resnets.models.specs import parse_name
 from resnets.training.state import TrainingState
 
@@ -20,6 +20,7 @@ def model_card(
     dataset: Dataset,
     state: TrainingState,
     scores: Scores | None,
+    calibration: Calibration | None,
     *,
     finished: bool,
     extended: list[list[int]],
@@ -43,6 +44,9 @@ def model_card(
         "mean": list(preprocess.mean),
         "std": list(preprocess.std),
         "preprocess": preprocess.to_dict(),
+        "temperature": calibration.temperature if calibration else 1.0,
+        "threshold": calibration.threshold if calibration else None,
+        "calibration": calibration.to_dict() if calibration else None,
         "data": {"name": dataset.name, "source": dataset.source},
         "training": {
             "recipe": config.recipe,

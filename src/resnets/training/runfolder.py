@@ -60,6 +60,10 @@ class RunFolder:
         """Training states for continuing."""
         return self.path / "state"
 
+    def predictions(self, split: str) -> Path:
+        """What the sealed model answered to a split."""
+        return self.path / "predictions" / f"{split}.npz"
+
     @property
     def begun(self) -> bool:
         """Whether a run was set up here."""

@@ -1,7 +1,8 @@
 """Scores during training and at its end, and how long they take."""
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,14 +12,24 @@ from torch import Tensor
 
 from resnets import metrics
 from resnets.console import Progress
+from resnets.data.listing import by_hash
 from resnets.data.sources import Dataset, Split
 from resnets.engines.pytorch import TorchEngine
 from resnets.errors import DataError, UnreadableImage
-from resnets.evaluation import Scores, evaluate, predict_probabilities
+from resnets.evaluation import (
+    Calibration,
+    Predictions,
+    Scores,
+    calibrate,
+    predict_logits,
+    predict_split,
+)
 from resnets.models import Network, create_model
 from resnets.training.loop import Task
 
 BATCH = 128
+CALIBRATING = 2_000
+"""Validation images are enough for one temperature and one threshold."""
 PROBED = 64
 """Images scored before the first step, to learn how long scoring takes."""
 
@@ -36,6 +47,36 @@ def build_network(task: Task) -> Network:
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return model
+
+
+def closing_parts(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """What is answered when training has ended: test, and enough of val to calibrate.
+
+    Where there is no test, all of val is: its scores are the run's.
+    """
+    parts = {name: splits[name] for name in ("test", "val") if name in splits}
+    if len(parts) == 2 and len(parts["val"]) > CALIBRATING:
+        val = parts["val"]
+        parts["val"] = val.take(by_hash(val.names)[:CALIBRATING])
+    return parts
+
+
+def concluded(predictions: Mapping[str, Predictions]) -> tuple[Calibration | None, Scores | None]:
+    """What is calibrated on val, and the scores of test with it, or of val where there is none."""
+    calibration = calibrate(predictions["val"]) if "val" in predictions else None
+    scored = predictions.get("test", predictions.get("val"))
+    if scored is None:
+        return calibration, None
+    if calibration is None:
+        return None, scored.scores()
+    notes = [*scored.notes, *calibration.notes]
+    if scored.split == "val":
+        notes.append(
+            "there is no test split: these are scores on the validation images, on which the "
+            "epoch was chosen and the probabilities were calibrated, so they are a little too good"
+        )
+    told = dataclasses.replace(scored, notes=tuple(notes))
+    return calibration, told.scores(calibration.temperature, calibration.threshold)
 
 
 @dataclass
@@ -66,37 +107,32 @@ class Scorer:
         engine = self._engine(weights, self.task.config.precision)
         return self._accuracy_and_loss(engine, split)
 
-    def final(self, weights: dict[str, Tensor]) -> Scores | None:
-        """The full scores in fp32: of test, else of val (and then it says so)."""
-        name = "test" if "test" in self.dataset.splits else "val"
-        if name not in self.dataset.splits:
-            return None
-        notes = list(self.dataset.notes)
-        if name == "val":
-            notes.append(
-                "there is no test split: these are scores on the validation images, "
-                "on which the epoch was chosen, so they are a little too good"
-            )
-        split = self.dataset.splits[name]
-        self.display.begin(f"scoring {name}", len(split))
+    def final(self, weights: dict[str, Tensor]) -> dict[str, Predictions]:
+        """The answers in fp32 to test, and to the part of val that calibrates; no data, no part."""
+        parts = closing_parts(self.dataset.splits)
+        self.display.begin("scoring", sum(map(len, parts.values())))
 
         def scored(done: int, total: int) -> None:
             self.display.advance(1)
             self.check()
 
-        return evaluate(
-            self._engine(weights, "fp32"),
-            split,
-            self.task.preprocess,
-            self.dataset.classes,
-            name=name,
-            data=self.dataset.name,
-            mean_image=self.task.mean_image,
-            batch_size=BATCH,
-            progress=scored,
-            left_out=[item for item in self.dataset.left_out if item.split == name],
-            notes=notes,
-        )
+        engine = self._engine(weights, "fp32")
+        return {
+            name: predict_split(
+                engine,
+                split,
+                self.task.preprocess,
+                self.dataset.classes,
+                name=name,
+                data=self.dataset.name,
+                mean_image=self.task.mean_image,
+                batch_size=BATCH,
+                progress=scored,
+                left_out=[item for item in self.dataset.left_out if item.split == name],
+                notes=self.dataset.notes,
+            )
+            for name, split in parts.items()
+        }
 
     def seconds_per_image(self) -> tuple[float, float]:
         """How long validation and the final scoring take for each image, tried on a few."""
@@ -138,7 +174,7 @@ class Scorer:
 
     def _accuracy_and_loss(self, engine: TorchEngine, split: Split) -> tuple[float, float]:
         answers, labels = [], []
-        stream = predict_probabilities(
+        stream = predict_logits(
             engine,
             split.images,
             self.task.preprocess,
@@ -156,7 +192,7 @@ class Scorer:
             raise DataError(
                 "no validation image can be read any more", fix="put the files back as they were"
             )
-        probabilities, truth = np.stack(answers), np.array(labels)
+        probabilities, truth = metrics.softmax(np.stack(answers)), np.array(labels)
         return (
             metrics.top_k_accuracy(probabilities, truth, 1),
             metrics.log_loss(probabilities, truth),

@@ -14,7 +14,7 @@ from resnets.data.loader import Batches
 from resnets.data.sources import Dataset, FileImages
 from resnets.data.workers import WorkerBatches
 from resnets.errors import CannotGoOn, ConfigError, DataError, Interrupted
-from resnets.evaluation import Scores
+from resnets.evaluation import Predictions
 from resnets.machine import keep_memory
 from resnets.prediction import MEAN_IMAGE
 from resnets.training.budget import Budget
@@ -27,7 +27,7 @@ from resnets.training.photos import DecodingWatch, cached
 from resnets.training.preparing import batches_of, state_of, task_of
 from resnets.training.runfolder import RunFolder
 from resnets.training.schedules import learning_rate, progress
-from resnets.training.scoring import Scorer, build_network
+from resnets.training.scoring import Scorer, build_network, closing_parts, concluded
 from resnets.training.skipping import skip_or_stop
 from resnets.training.state import Best, Row
 from resnets.training.stopping import StopRequested, StopWatch
@@ -114,7 +114,8 @@ class Session:
         self.disk.warn_of_little_room(self.state)
         self._begin_bar()
         with self.stop:
-            scores, trouble = None, None
+            predictions: dict[str, Predictions] = {}
+            trouble = None
             try:
                 train(
                     self.task,
@@ -128,14 +129,16 @@ class Session:
                 )
                 self.folder.write_metrics(self.state.rows)
                 self.save_locked()
-                scores = self.scorer.final(self._chosen_weights())
+                predictions = self.scorer.final(self._chosen_weights())
+                for name, answers in predictions.items():
+                    answers.save(self.folder.predictions(name))
             except (StopRequested, CannotGoOn, DataError) as reason:
                 trouble = reason
                 try:
                     self.save_locked()
                 except CannotGoOn as refused:
                     trouble = refused  # what was learned is sealed all the same: it is smaller
-            self._seal(scores, finished=trouble is None)
+            self._seal(predictions, finished=trouble is None)
         if isinstance(trouble, StopRequested):
             raise self._interrupted(again)
         if trouble:
@@ -242,7 +245,7 @@ class Session:
         validating, scoring = self.scorer.seconds_per_image()
         if self.features:
             validating = 0.0
-        closing = scoring * len(splits.get("test", splits.get("val", ()))) + CLOSING
+        closing = scoring * sum(map(len, closing_parts(splits).values())) + CLOSING
         left = self.started + seconds - time.monotonic()
         if self.state.step == 0 and closing > left / 2:
             raise ConfigError(
@@ -312,10 +315,11 @@ class Session:
     def _chosen_weights(self) -> dict[str, Tensor]:
         return self.state.best.weights if self.state.best else self.state.validated_weights()
 
-    def _seal(self, scores: Scores | None, *, finished: bool) -> None:
+    def _seal(self, predictions: dict[str, Predictions], *, finished: bool) -> None:
         """Seal the best weights so far; a run stopped before any validation has none."""
         if self.state.best is None and not finished:
             return
+        calibration, scores = concluded(predictions)
         weights = self._chosen_weights()
         if self.task.mean_image is not None:
             weights = weights | {MEAN_IMAGE: self.task.mean_image}
@@ -325,6 +329,7 @@ class Session:
             self.dataset,
             self.state,
             scores,
+            calibration,
             finished=finished,
             extended=self._extended,
             seconds=time.monotonic() - self.started,
