@@ -18,7 +18,7 @@ LAYERS = [
     ["engines"],
     ["evaluation", "verification", "explanation", "description"],
     ["prediction", "diagram"],
-    ["report", "exporting", "importing", "checking"],
+    ["report", "exporting", "importing", "checking", "calibrating"],
     ["training", "serving"],
     ["experiments", "benchmarking"],
     ["cli"],

@@ -14,13 +14,15 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
-from resnets.checkpoint import read_sealed
+from resnets.checkpoint import CARD, read_sealed
 from resnets.config import Preprocess
+from resnets.console import percent
 from resnets.data.listing import natural_key
 from resnets.data.sources import Dataset, FileImages
 from resnets.data.transforms import preprocess_image
 from resnets.decoding import IMAGE_SUFFIXES, decode
 from resnets.engines import Engine
+from resnets.engines.mirrored import Mirrored
 from resnets.engines.pytorch import TorchEngine
 from resnets.errors import ConfigError, DataError, ModelFileError, ResnetsError, UnreadableImage
 from resnets.evaluation import (
@@ -28,6 +30,7 @@ from resnets.evaluation import (
     Answer,
     Predictions,
     Scores,
+    combine,
     match_classes,
     predict_split,
     reason,
@@ -186,7 +189,7 @@ class Classifier:
         progress: Callable[[int, int], None] | None = None,
     ) -> Predictions:
         """The logits of every image of a split; arguments and errors are those of ``evaluate``."""
-        dataset = self._opened(data, split, data_dir)
+        dataset = self.opened(data, split, data_dir)
         if split not in dataset.splits:
             raise DataError(
                 f"{dataset.name} has no split {split!r}",
@@ -259,8 +262,11 @@ class Classifier:
     def _decode(self, source: str | Path | bytes | PIL.Image.Image) -> np.ndarray:
         return decode(source, background=self.preprocess.background)
 
-    def _opened(self, data: Any, split: str, data_dir: Path | None) -> Dataset:
-        """The data to score; that of the run itself in the parts the run had."""
+    def opened(self, data: Any, split: str, data_dir: Path | None) -> Dataset:
+        """The data to score; that of the run itself in the parts the run had.
+
+        Raises ``DataError`` where the data is gone or none is known.
+        """
         from resnets.data import open_dataset
         from resnets.data.manifest import reopen
 
@@ -278,10 +284,48 @@ class Classifier:
         return open_dataset(data, data_dir=data_dir, whole=split)
 
 
+def evaluate_together(
+    models: Sequence[Classifier], data: Any = None, split: str = "test", **how: Any
+) -> Scores:
+    """Scores of one model, or of the mean of the calibrated probabilities of several.
+
+    Args:
+        data, split, how: as ``Classifier.evaluate`` takes them; the first model's own data where
+            none is given.
+
+    Raises ``ConfigError`` where the models know different classes, and what ``evaluate`` does.
+    """
+    if len(models) == 1:
+        return models[0].evaluate(data, split, **how)
+    if data is None:
+        data = models[0].opened(None, split, how.get("data_dir"))
+    members = [model.predict_split(data, split, **how) for model in models]
+    together = combine(members, [model.temperature for model in models])
+    alone = [
+        f"{model.path.parent.name} {percent(member.right().mean())}"
+        for model, member in zip(models, members, strict=True)
+    ]
+    note = f"{len(models)} models together; alone: {', '.join(alone)}"
+    return dataclasses.replace(together, notes=(*together.notes, note)).scores()
+
+
+def is_model(path: str | Path) -> bool:
+    """Whether a path is a sealed model or a run folder with one."""
+    path = Path(path)
+    return any((folder / CARD).exists() for folder in (path, path / "model"))
+
+
 def load(
-    path: str | Path, *, device: str = "cpu", precision: Literal["fp32", "bf16"] = "fp32"
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    tta: Literal["none", "flip"] = "none",
 ) -> Classifier:
     """Open a sealed model or the run folder around one.
+
+    Args:
+        tta: flip: answer with the mean over each image and its mirror image.
 
     Raises ``ModelFileError``, and ``ConfigError`` for a device that is not there.
     """
@@ -311,9 +355,10 @@ def load(
     check_weights(sealed.weights, expected, where=sealed.path)
     model.load_state_dict(weights, strict=True, assign=True)
     model.to(memory_format=torch.channels_last)
+    engine: Engine = TorchEngine(model, device, precision)
     return Classifier(
         model=model,
-        engine=TorchEngine(model, device, precision),
+        engine=Mirrored(engine) if tta == "flip" else engine,
         classes=classes,
         preprocess=preprocess,
         mean_image=mean_image,

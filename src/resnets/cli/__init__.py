@@ -14,6 +14,7 @@ import typer  # noqa: E402
 from resnets.cli import (  # noqa: E402, F401
     answers,
     benchmarking,
+    calibrating,
     checking,
     doctor,
     importing,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnets.cli.app import AsJson, DataDir, Device, Precision, RunPath, app
+from resnets.cli.app import AsJson, DataDir, Device, Mirror, Precision, RunPath, app
 from resnets.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
 @app.command()
 def evaluate(
-    run: RunPath,
-    data: Annotated[
-        str | None, typer.Argument(help="other labelled images  [default: the run's own data]")
-    ] = None,
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN... [DATA]",
+            help="a run or a sealed model, or several that answer together; then other labelled "
+            "images, where not the run's own are meant",
+            show_default=False,
+        ),
+    ],
     split: Annotated[str, typer.Option(help="which part: train, val or test")] = "test",
+    tta: Mirror = "none",
     device: Device = "cpu",
     precision: Precision = "fp32",
     data_dir: DataDir = None,
@@ -30,13 +36,15 @@ def evaluate(
 ) -> None:
     """Score a model on labelled images, with 95 % intervals and its worst mistakes."""
     from resnets.console import Progress, show_scores
-    from resnets.prediction import load
+    from resnets.prediction import evaluate_together, is_model, load
 
-    classifier = load(run, device=device, precision=precision)
+    data = None if len(runs) == 1 or is_model(runs[-1]) else runs[-1]
+    names = runs if data is None else runs[:-1]
+    models = [load(name, device=device, precision=precision, tta=tta) for name in names]
     with Progress() as progress:
         progress.begin(f"scoring {split}", None)
-        scores = classifier.evaluate(
-            data, split=split, data_dir=data_dir, progress=lambda done, total: progress.advance()
+        scores = evaluate_together(
+            models, data, split, data_dir=data_dir, progress=lambda done, total: progress.advance()
         )
     if as_json:
         print(json.dumps(scores.to_dict()))
@@ -52,6 +60,7 @@ def predict(
     ],
     top: Annotated[int, typer.Option(help="so many labels per image", min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per image")] = False,
+    tta: Mirror = "none",
     device: Device = "cpu",
     precision: Precision = "fp32",
     as_csv: Annotated[
@@ -64,7 +73,7 @@ def predict(
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv together", fix="choose one of them")
-    classifier = load(run, device=device, precision=precision)
+    classifier = load(run, device=device, precision=precision, tta=tta)
     unreadable = 0
 
     def rows() -> "Iterator[FilePrediction]":

@@ -13,7 +13,7 @@ from resnets.errors import ResnetsError
 
 ORDER = (
     *("data", "models", "describe", "verify", "import"),
-    *("train", "check", "evaluate", "predict", "benchmark"),
+    *("train", "check", "evaluate", "calibrate", "report", "predict", "benchmark"),
 )
 """The commands in the order of a classifier's life."""
 
@@ -64,3 +64,7 @@ DataDir = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or mps")]
 Precision = Annotated[Literal["fp32", "bf16"], typer.Option(help="bf16 may change answers")]
+Mirror = Annotated[
+    Literal["none", "flip"],
+    typer.Option("--tta", help="flip: the mean over each image and its mirror"),
+]

@@ -11,7 +11,12 @@ from resnets.console.networks import (
     show_verdicts,
 )
 from resnets.console.progress import Progress
-from resnets.console.scores import show_predictions, show_scores
+from resnets.console.scores import (
+    show_calibration,
+    show_headlines,
+    show_predictions,
+    show_scores,
+)
 from resnets.console.speed import show_benchmark
 from resnets.console.text import percent, printable, say, warn
 
@@ -21,9 +26,11 @@ __all__ = [
     "printable",
     "say",
     "show_benchmark",
+    "show_calibration",
     "show_comparison",
     "show_description",
     "show_findings",
+    "show_headlines",
     "show_models",
     "show_predictions",
     "show_scores",

@@ -25,14 +25,9 @@ HEADLINES = (
 
 def show_scores(scores: Told) -> None:
     """Print scores with their intervals, each class, and what was mistaken for what."""
+    show_headlines(scores)
     values = scores.to_dict()
     console = console_for(sys.stdout)
-    title = printable(f"{values['split']} of {values['data']}", encoding=console.encoding)
-    print_table(
-        console, title, ["", ">value", ">95 % interval", "by", ">images"], _headlines(values)
-    )
-    if told := _selective(values):
-        say(told)
     heads = ["class", ">precision", ">recall", ">F1", ">images"]
     rows, title = values["per_class"], "classes"
     if len(rows) > CLASSES:
@@ -55,6 +50,38 @@ def show_scores(scores: Told) -> None:
     print_table(console, "most confident mistakes", heads, mistakes)
     for item in values["left_out"]:
         say(f"left out: {printable(item['path'])}: {printable(item['reason'])}")
+    for note in values["notes"]:
+        say(f"note: {note}")
+
+
+def show_headlines(scores: Told) -> None:
+    """Print scores with their intervals, and what the model's threshold does."""
+    values = scores.to_dict()
+    console = console_for(sys.stdout)
+    title = printable(f"{values['split']} of {values['data']}", encoding=console.encoding)
+    print_table(
+        console, title, ["", ">value", ">95 % interval", "by", ">images"], _headlines(values)
+    )
+    if told := _selective(values):
+        say(f"{told}\n")
+
+
+def show_calibration(calibration: Told) -> None:
+    """Print a temperature and a threshold, and what they did where they were fitted."""
+    values = calibration.to_dict()
+    where = printable(f"{values['n']:,} images of {values['split']} of {values['data']}")
+    say(f"temperature {values['temperature']:.3f}, fitted on {where}")
+    loss, error = values["log_loss"], values["calibration_error"]
+    say(
+        f"there: log loss {loss[0]:.3f} -> {loss[1]:.3f}, "
+        f"calibration error {percent(error[0])} -> {percent(error[1])}"
+    )
+    if values["threshold"] is not None:
+        say(
+            f"unsure below {percent(values['threshold'])}, for an error of "
+            f"{percent(values['target_error'])}: {percent(values['coverage'])} are answered there, "
+            f"{percent(values['error'])} of these wrong\n"
+        )
     for note in values["notes"]:
         say(f"note: {note}")
 
