@@ -12,7 +12,7 @@ import resnets
 LAYERS = [
     ["errors"],
     ["config", "metrics", "console", "machine"],
-    ["decoding"],
+    ["decoding", "pages"],
     ["data", "models"],  # neither knows the other
     ["cost", "checkpoint"],
     ["engines"],

@@ -19,6 +19,7 @@ from resnets.cli import (  # noqa: E402, F401
     doctor,
     importing,
     networks,
+    reporting,
     training,
     verifying,
 )

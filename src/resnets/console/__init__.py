@@ -14,6 +14,7 @@ from resnets.console.progress import Progress
 from resnets.console.scores import (
     show_calibration,
     show_headlines,
+    show_pairs,
     show_predictions,
     show_scores,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "show_findings",
     "show_headlines",
     "show_models",
+    "show_pairs",
     "show_predictions",
     "show_scores",
     "show_verdicts",

@@ -86,6 +86,23 @@ def show_calibration(calibration: Told) -> None:
         say(f"note: {note}")
 
 
+def show_pairs(comparison: Told) -> None:
+    """Print what each pair of runs differs by, and whether that is more than chance."""
+    rows = [
+        [
+            f"{pair['first']} - {pair['second']}",
+            f"{100 * pair['difference']:+.1f}",
+            f"{100 * pair['low']:+.1f} to {100 * pair['high']:+.1f}",
+            f"{pair['adjusted']:.3g}",
+            f"{pair['n']:,}",
+            pair["verdict"],
+        ]
+        for pair in comparison.to_dict()["pairs"]
+    ]
+    heads = ["", ">points of accuracy", ">95 % interval", ">p", ">images", ""]
+    print_table(console_for(sys.stdout), "more than chance? (McNemar)", heads, rows)
+
+
 def show_predictions(rows: Iterable[Told]) -> None:
     """Print one line per file as soon as it is known: the file, then labels or the error."""
     for row in rows:

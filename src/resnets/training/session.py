@@ -17,6 +17,7 @@ from resnets.errors import CannotGoOn, ConfigError, DataError, Interrupted
 from resnets.evaluation import Predictions
 from resnets.machine import keep_memory
 from resnets.prediction import MEAN_IMAGE
+from resnets.report import write_report
 from resnets.training.budget import Budget
 from resnets.training.card import environment, model_card
 from resnets.training.compiling import compile_network
@@ -28,6 +29,7 @@ from resnets.training.preparing import batches_of, state_of, task_of
 from resnets.training.runfolder import RunFolder
 from resnets.training.schedules import learning_rate, progress
 from resnets.training.scoring import Scorer, build_network, closing_parts, concluded
+from resnets.training.seeing import first_images
 from resnets.training.skipping import skip_or_stop
 from resnets.training.state import Best, Row
 from resnets.training.stopping import StopRequested, StopWatch
@@ -36,8 +38,8 @@ from resnets.training.transfer import ALL, Start, begin_with
 FEWEST_VALIDATED = 200
 VALIDATION_SHARE = 0.15
 """The most of a budget that five validations may take."""
-CLOSING = 2.0
-"""Seconds for sealing and for drawing the tables, beside the scoring itself."""
+CLOSING = 2.5
+"""Seconds for sealing, for the report and for drawing the tables, beside the scoring itself."""
 
 
 class Session:
@@ -139,6 +141,8 @@ class Session:
                 except CannotGoOn as refused:
                     trouble = refused  # what was learned is sealed all the same: it is smaller
             self._seal(predictions, finished=trouble is None)
+            if trouble is None and predictions:
+                self._report()
         if isinstance(trouble, StopRequested):
             raise self._interrupted(again)
         if trouble:
@@ -335,6 +339,19 @@ class Session:
             seconds=time.monotonic() - self.started,
         )
         seal(self.folder.model, weights, card)
+
+    def _report(self) -> None:
+        """Draw ``report.html``; a disk that refuses it takes nothing from the run."""
+        try:
+            where = write_report(
+                self.folder.path,
+                dataset=self.dataset,
+                samples=first_images(self.task, self.dataset.splits["train"]),
+            )
+        except CannotGoOn as refused:
+            self.display.line(f"no report: {refused.problem}")
+        else:
+            self.display.line(f"report: {where}")
 
     # What a person sees
 

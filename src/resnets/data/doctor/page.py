@@ -1,19 +1,10 @@
-"""Findings as one HTML file: escaped, with thumbnails of pictures that belong together.
+"""Findings as one HTML file: escaped, with thumbnails of pictures that belong together."""
 
-No scripts, nothing loaded from elsewhere. A name is written so that it can be read back: what is
-no printable UTF-8 is escaped as in Python, and so is the backslash.
-"""
-
-import base64
-import io
-from html import escape
-
-from PIL import Image
-
-from resnets.console import printable
 from resnets.data.doctor.findings import Finding, Findings, Item
 from resnets.data.sources import Dataset
 from resnets.errors import UnreadableImage
+from resnets.pages import page as html
+from resnets.pages import text, thumbnail
 
 SIDE = 112
 """Of a thumbnail, in pixels."""
@@ -50,19 +41,14 @@ def page(findings: Findings, dataset: Dataset) -> str:
             pixels = images[index]
         except (OSError, UnreadableImage):  # gone since
             return ""
-        shown = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
-        shown.thumbnail((SIDE, SIDE))
-        file = io.BytesIO()
-        shown.convert("RGB").save(file, "JPEG", quality=80)
-        data = base64.b64encode(file.getvalue()).decode()
-        return f'<img alt="" src="data:image/jpeg;base64,{data}">'
+        return thumbnail(pixels, SIDE)
 
     def item(kind: str, one: Item) -> str:
-        note = f"<div>{_text(one.note)}</div>" if one.note else ""
+        note = f"<div>{text(one.note)}</div>" if one.note else ""
         if kind not in WITH_PICTURES:
-            return f'<div class="item">{", ".join(map(_text, one.paths))}{note}</div>'
+            return f'<div class="item">{", ".join(map(text, one.paths))}{note}</div>'
         figures = "".join(
-            f"<figure>{picture(path)}<figcaption>{_text(path)}</figcaption></figure>"
+            f"<figure>{picture(path)}<figcaption>{text(path)}</figcaption></figure>"
             for path in one.paths[:EACH]
         )
         more = len(one.paths) - EACH
@@ -72,22 +58,17 @@ def page(findings: Findings, dataset: Dataset) -> str:
         shown = "".join(item(found.kind, one) for one in found.items[:MOST])
         more = len(found.items) - MOST
         return (
-            f'<h2 class="{found.weight}">{_text(found.kind)}: {found.count:,}</h2>'
-            f"<p>{_text(found.what)}. Effect: {_text(found.effect)}.<br>"
-            f"To do: <code>{_text(found.fix)}</code></p>"
+            f'<h2 class="{found.weight}">{text(found.kind)}: {found.count:,}</h2>'
+            f"<p>{text(found.what)}. Effect: {text(found.effect)}.<br>"
+            f"To do: <code>{text(found.fix)}</code></p>"
             f"{shown}{f'<p>and {more:,} more</p>' if more > 0 else ''}"
         )
 
     images = ", ".join(f"{count:,} {part}" for part, count in findings.images.items())
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{_text(findings.name)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{_text(findings.source)}</h1><p>{findings.classes:,} classes; images: {images}</p>"
-        + "".join(f"<p>{_text(sentence)}</p>" for sentence in findings.unchecked)
-        + ("".join(map(section, findings.findings)) or "<p>nothing was found</p>")
-        + "</body></html>\n"
+    return html(
+        findings.name,
+        _STYLE,
+        f"<h1>{text(findings.source)}</h1><p>{findings.classes:,} classes; images: {images}</p>"
+        + "".join(f"<p>{text(sentence)}</p>" for sentence in findings.unchecked)
+        + ("".join(map(section, findings.findings)) or "<p>nothing was found</p>"),
     )
-
-
-def _text(name: str) -> str:
-    return escape(printable(name.replace("\\", "\\\\")))

@@ -1,0 +1,82 @@
+"""Training images as the network saw them, for a person to look at."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnets.config import Preprocess
+from resnets.data.augmentation import Augmentation
+from resnets.data.loader import step_seed
+from resnets.data.manifest import reopen
+from resnets.data.sources import Split
+from resnets.data.transforms import normalise
+from resnets.errors import DataError, UnreadableImage
+from resnets.prediction import load
+from resnets.report import read_run, write_report
+from resnets.training.loop import Task
+from resnets.training.preparing import order_of
+
+SAMPLES = 16
+
+
+def first_images(task: Task, split: Split, most: int = SAMPLES) -> list[np.ndarray]:
+    """Images of the first batch after all augmentation, (H, W, 3) uint8; few if it is small.
+
+    They are made again, as a function of the seed, and not taken from the training.
+    """
+    config, augmentation = task.config, task.augmentation
+    window = order_of(config, split).window(0, config.batch_size)
+    seeds = window.seeds(config.seed)
+    pixels, labels = [], []
+    for sample, seed in list(zip(window.samples.tolist(), seeds, strict=True))[:most]:
+        try:
+            part = augmentation.part(split.images, sample, task.preprocess, seed)
+        except (OSError, UnreadableImage):  # gone since
+            continue
+        pixels.append(augmentation.finish(part, task.preprocess, seed))
+        labels.append(int(split.labels[sample]))
+    if not pixels:
+        return []
+    generator = torch.Generator().manual_seed(step_seed(config.seed, 0))
+    images = normalise(torch.stack(pixels).float(), task.preprocess, task.mean_image)
+    images = augmentation.move_batch(images, generator)
+    images, _ = augmentation.mix_batch(images, torch.tensor(labels), task.classes, generator)
+    return list(visible(images, task.preprocess, task.mean_image))
+
+
+def visible(images: Tensor, preprocess: Preprocess, mean_image: Tensor | None) -> np.ndarray:
+    """(N, H, W, 3) uint8 of normalised (N, C, H, W): ``normalise`` undone, for showing."""
+    if mean_image is not None:
+        images = images + mean_image
+    shape = (1, -1, 1, 1)
+    mean, std = (torch.tensor(v).view(shape) for v in (preprocess.mean, preprocess.std))
+    pixels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def report_again(
+    path: str | Path, *, out: Path | None = None, data_dir: Path | None = None
+) -> Path:
+    """Draw a run's report anew, with pictures and samples where its data can still be read.
+
+    Raises what ``write_report`` does.
+    """
+    run = read_run(path)
+    try:
+        dataset = reopen(run.manifest, data_dir)
+    except DataError:
+        return write_report(path, out=out)
+    split = dataset.splits.get("train")
+    if split is None:
+        return write_report(path, out=out, dataset=dataset)
+    classifier = load(path)
+    task = Task(
+        config=run.config,
+        preprocess=classifier.preprocess,
+        augmentation=Augmentation.of(run.config),
+        classes=len(classifier.classes),
+        mean_image=classifier.mean_image,
+    )
+    return write_report(path, out=out, dataset=dataset, samples=first_images(task, split))
