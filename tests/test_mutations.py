@@ -1,4 +1,4 @@
-"""Models whose content is wrong behind hashes that hold: each is refused, nothing is half loaded."""
+"""Models that are wrong behind hashes that hold: each is refused, nothing is half loaded."""
 
 import hashlib
 import json

@@ -27,7 +27,7 @@ def pins(name: str) -> dict[str, str]:
     """Package -> version, by pip's own grammar."""
     text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    found = {}
+    found: dict[str, str] = {}
     for line in lines:
         requirement = Requirement(line.partition("--hash")[0])
         (specifier,) = requirement.specifier
@@ -52,7 +52,8 @@ def test_every_pin_of_a_lock_is_that_of_the_constraints_and_has_a_hash(name: str
 def test_the_locks_hold_all_that_is_needed() -> None:
     """Over requirements of requirements, as the installed packages state them."""
     for extra, lock in (("", RUNTIME), ("dev", ALL)):
-        seen, open_ends = set(), [("resnets", extra)]
+        seen: set[tuple[str, str]] = set()
+        open_ends = [("resnets", extra)]
         while open_ends:
             package, extra = open_ends.pop()
             for line in importlib.metadata.requires(package) or []:
