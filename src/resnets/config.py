@@ -278,7 +278,8 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is Any:
         return True
     if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and abs(value) < float("inf")  # which not-a-number is not
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind in (str, bool, type(None)):
