@@ -50,7 +50,8 @@ test-all: lint  ## every test, the slow ones too
 soak: $(DEV)  ## the tests of reliability at their full counts: an hour; writes results/reliability.csv
 	RESNETS_SOAK=1 $(BIN)/python -m pytest tests/test_killed.py tests/test_faulty_saves.py tests/test_workers.py \
 	  tests/test_hostile_files.py tests/test_checking.py tests/test_survival.py tests/test_fuzzing.py \
-	  tests/test_doctor.py tests/test_ledger.py
+	  tests/test_doctor.py tests/test_ledger.py tests/test_mutations.py \
+	  tests/test_faulty_runs.py tests/test_layouts.py
 
 lint: $(DEV)  ## formatting, ruff and mypy, nothing is changed
 	$(BIN)/ruff format --check .

@@ -42,6 +42,13 @@ def train(photos: Path, out: Path, *strace: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def may_mount() -> bool:
+    if not shutil.which("unshare"):
+        return False
+    done = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
+    return done.returncode == 0
+
+
 class Event:
     """A call of the run, and how strace finds it again."""
 
@@ -141,12 +148,7 @@ def test_a_run_refused_at_any_call_tells_it_and_can_be_ended(bench: Bench) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode
-    if shutil.which("unshare")
-    else True,
-    reason="this user may not mount anything",
-)
+@pytest.mark.skipif(not may_mount(), reason="this user may not mount anything")
 def test_a_disk_that_is_truly_full_is_told_and_with_more_room_the_run_ends(tmp_path: Path) -> None:
     """A file system in memory, 3 MB large: a training state has 4."""
     photos, disk = save_folder(tmp_path / "photos", 12, 16), tmp_path / "disk"

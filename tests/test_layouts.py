@@ -3,7 +3,10 @@
 import dataclasses
 import os
 import tempfile
+import time
 import unicodedata
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,11 +18,23 @@ from hypothesis import given, settings
 from resnets.config import Preprocess, TrainConfig, parse_value
 from resnets.data import open_dataset
 from resnets.errors import ConfigError, DataError
-from soaking import cases
+from soaking import cases, record
 
-MANY = settings(max_examples=cases(60, 2_000))
+COUNT = cases(60, 2_000)
+HELD: Counter[str] = Counter()
+"""What was drawn and held, by what it was."""
+MANY = settings(max_examples=COUNT)
 
-FOLDERS = ("cat", "dog", "10", "2", "ein Bär [1]", "قطة", "e\u0301te\u0301", "\u00e9t\u00e9")
+FOLDERS: tuple[str, ...] = (
+    "cat",
+    "dog",
+    "10",
+    "2",
+    "ein Bär [1]",
+    "قطة",
+    "e\u0301te\u0301",
+    "\u00e9t\u00e9",
+)
 FOLDERS += ("line\nbreak", "caf\udce9", " ", "-rf", ".hidden", "__MACOSX", "a.png", "%s", "con")
 FILES = (
     "0.png",
@@ -35,6 +50,16 @@ FILES = (
 LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 PARTS = ("train", "val")
+
+
+@pytest.fixture(autouse=True)
+def recorded() -> Iterator[None]:
+    HELD.clear()
+    began = time.monotonic()
+    yield
+    for what, count in HELD.items():
+        record(f"{what} drawn at random", min(count, COUNT), COUNT, time.monotonic() - began)
+
 
 trail = st.lists(st.sampled_from(FOLDERS), max_size=4)
 files = st.tuples(st.sampled_from(PARTS), trail, st.sampled_from(FILES))
@@ -110,6 +135,7 @@ def test_any_layout_is_what_another_walk_finds(made: Any) -> None:
         if len(classes) < 2 or unlabelled or not classes >= set(val.values()):
             with pytest.raises(DataError):
                 open_dataset(root)
+            HELD["layouts of folders"] += 1
             return
         dataset = open_dataset(root)
         assert set(dataset.classes) == classes
@@ -122,6 +148,7 @@ def test_any_layout_is_what_another_walk_finds(made: Any) -> None:
         }
         assert found == {part: each for part, each in expected.items() if each}
         assert all(split.labels.dtype == np.int64 for split in dataset.splits.values())
+    HELD["layouts of folders"] += 1
 
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -146,8 +173,10 @@ def fitting(kind: Any) -> st.SearchStrategy[Any]:
 
 
 FIELDS = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | text | st.binary(max_size=4)
-scalars |= st.sampled_from([10**400, -(10**400), 1e308, -0.0]) | st.dates() | st.complex_numbers()
+scalars: st.SearchStrategy[Any] = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(), text, st.binary(max_size=4)),
+    *(st.dates(), st.complex_numbers(), st.sampled_from([10**400, -(10**400), 1e308, -0.0])),
+)
 anything = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
@@ -162,11 +191,13 @@ def test_settings_that_fit_survive_their_file(values: dict[str, Any]) -> None:
         config = TrainConfig(**values)
     except ConfigError as problem:  # such as two lengths of one run
         assert problem.fix
+        HELD["settings that fit"] += 1
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.toml"
         path.write_text(config.to_toml(), encoding="utf-8", newline="")
         assert TrainConfig(**TrainConfig.keys_in(path)) == config
+    HELD["settings that fit"] += 1
 
 
 @MANY
@@ -176,6 +207,7 @@ def test_settings_of_any_value_are_taken_or_refused(values: dict[str, Any]) -> N
         TrainConfig(**values).to_toml()
     except ConfigError as problem:
         assert problem.problem and problem.fix
+    HELD["settings of any value"] += 1
 
 
 @MANY
@@ -187,9 +219,11 @@ def test_preprocessing_of_any_value_is_taken_or_refused(name: str, value: Any) -
         assert Preprocess.from_dict(made.to_dict()) == made
     except ConfigError as problem:
         assert problem.problem and problem.fix
+    HELD["preprocessing of any value"] += 1
 
 
 @MANY
 @given(text)
 def test_a_setting_of_any_text_has_a_value(typed: str) -> None:
     parse_value(typed)
+    HELD["settings as they are typed"] += 1
