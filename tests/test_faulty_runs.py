@@ -22,10 +22,10 @@ from soaking import cases, record
 
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
-BY_PATH = ("openat", "write")
+BY_PATH = ("openat", "write", "mkdir")
 """Calls that are made outside the folder too. They are injected by path, so that of these those
 of a state's file are not among them, for its name has its hash: ``test_faulty_saves`` has those."""
-BY_NUMBER = ("fsync", "rename", "mkdir")
+BY_NUMBER = ("fsync", "rename")
 ERRORS = {
     "openat": "EACCES",
     "write": "ENOSPC",
@@ -52,10 +52,10 @@ def may_mount() -> bool:
 class Event:
     """A call of the run, and how strace finds it again."""
 
-    def __init__(self, call: str, number: int, paths: list[str]) -> None:
-        self.call = call
+    def __init__(self, call: str, number: int, paths: list[str], log: Path) -> None:
+        self.call, self.log = call, log
         only = [part for path in paths for part in ("-P", path)] if call in BY_PATH else []
-        self.trace = ["strace", "-f", "-o", os.devnull, *only, "-e", f"trace={call}"]
+        self.trace = ["strace", "-f", "-o", str(log), *only, "-e", f"trace={call}"]
         self.number = number
 
     def strace(self, fault: str) -> list[str]:
@@ -84,7 +84,9 @@ class Bench:
                 if named:
                     last[call, re.sub("step-[^.]*", "step", named)] = counts[call]
                     names |= {named} if stable else set()
-        self.events = [Event(call, number, sorted(names)) for (call, _), number in last.items()]
+        self.events = [
+            Event(call, number, sorted(names), log) for (call, _), number in last.items()
+        ]
 
     def ends_the_same(self) -> bool:
         """Whether the same command ends what is there, with the bits of an undisturbed run."""
@@ -134,6 +136,7 @@ def test_a_run_refused_at_any_call_tells_it_and_can_be_ended(bench: Bench) -> No
         shutil.rmtree(bench.out, ignore_errors=True)
         done = train(bench.photos, bench.out, *event.strace(f"error={ERRORS[event.call]}"))
         where = (event.call, event.number, done)
+        assert "(INJECTED)" in event.log.read_text(), where
         assert done.returncode in (0, 2, 3) and "Traceback" not in done.stderr, where
         if done.returncode:
             assert str(bench.out) in done.stderr and "fix:" in done.stderr, where
