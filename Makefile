@@ -77,7 +77,7 @@ sbom: $(DEV)  ## write dist/sbom.json (CycloneDX): what an installation consists
 audit: $(VENV)/pyvenv.cfg  ## ask for known advisories on what is locked; needs a network
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/pip install --quiet pip-audit
-	$(VENV)/audit/bin/pip-audit --disable-pip --require-hashes -r requirements-lock-dev.txt
+	$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-lock-dev.txt
 
 clean:  ## remove build results and caches; .venv and runs/ stay
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
