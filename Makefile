@@ -16,7 +16,7 @@ FAST := not slow and not network and not gpu
 CORE := $(VENV)/.core-installed
 DEV  := $(VENV)/.dev-installed
 
-.PHONY: help demo setup check test test-all soak lint format wheel clean
+.PHONY: help demo setup check test test-all soak lint format wheel lock sbom audit clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -50,7 +50,8 @@ test-all: lint  ## every test, the slow ones too
 soak: $(DEV)  ## the tests of reliability at their full counts: an hour; writes results/reliability.csv
 	RESNETS_SOAK=1 $(BIN)/python -m pytest tests/test_killed.py tests/test_faulty_saves.py tests/test_workers.py \
 	  tests/test_hostile_files.py tests/test_checking.py tests/test_survival.py tests/test_fuzzing.py \
-	  tests/test_doctor.py tests/test_ledger.py
+	  tests/test_doctor.py tests/test_ledger.py tests/test_mutations.py \
+	  tests/test_faulty_runs.py tests/test_layouts.py
 
 lint: $(DEV)  ## formatting, ruff and mypy, nothing is changed
 	$(BIN)/ruff format --check .
@@ -65,6 +66,18 @@ wheel: $(DEV)  ## build dist/*.whl, the same bytes from the same commit
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 	@$(BIN)/python -c "import hashlib, pathlib; [print(hashlib.sha256(w.read_bytes()).hexdigest(), w) \
 	  for w in sorted(pathlib.Path('dist').glob('*.whl'))]"
+
+lock: $(DEV)  ## write requirements-lock*.txt from constraints.txt: every wheel by its hash
+	$(BIN)/python tools/lock.py
+
+sbom: $(DEV)  ## write dist/sbom.json (CycloneDX): what an installation consists of
+	@mkdir -p dist
+	$(BIN)/python tools/sbom.py > dist/sbom.json
+
+audit: $(VENV)/pyvenv.cfg  ## ask for known advisories on what is locked; needs a network
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-lock-dev.txt
 
 clean:  ## remove build results and caches; .venv and runs/ stay
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -218,6 +218,22 @@ def test_the_cache_is_bounded_and_the_oldest_of_others_go(split, folder, monkeyp
     assert all(map(torch.equal, batches(kept, CROPS), batches(empty, CROPS)))
 
 
+def test_what_another_run_is_writing_stays_and_what_a_killed_one_left_goes(
+    split, folder, monkeypatch
+):
+    kept = cache.for_training(split, PREPROCESS, CROPS, folder)
+    cache.fill([kept])
+    (finished, *_) = entries(folder)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    (folder / f"{'0' * 40}.123.4").write_bytes(b"half")
+    (folder / f"{'1' * 40}.123.4").write_bytes(b"left")
+    os.utime(folder / f"{'1' * 40}.123.4", (1e9, 1e9))
+    monkeypatch.setattr(cache, "MOST_BYTES", size)
+    cache.fill([cache.for_training(split, PREPROCESS, EVERY_KIND["whole"], folder)])
+    assert f"{'0' * 40}.123.4" in entries(folder)
+    assert f"{'1' * 40}.123.4" not in entries(folder) and finished not in entries(folder)
+
+
 def test_no_more_than_half_of_the_free_disk_is_taken(split, folder, monkeypatch):
     kept = cache.for_training(split, PREPROCESS, CROPS, folder)
     monkeypatch.setattr(cache, "_free", lambda folder: 40_000)

@@ -49,7 +49,9 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         for name in ("input_size", "mean", "std", "background"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON and TOML give lists
+            if isinstance(value := getattr(self, name), list):  # JSON and TOML give lists
+                object.__setattr__(self, name, tuple(value))
+        check_choices(self)
         channels, height, width = self.input_size
         if channels not in (1, 3) or height < 1 or width < 1:
             raise ConfigError(
@@ -63,7 +65,6 @@ class Preprocess:
                 f"mean={self.mean} and std={self.std} do not fit {channels} channel(s)",
                 fix="give one mean and one positive std per channel",
             )
-        check_choices(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``model.json`` holds them."""
@@ -277,12 +278,18 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is Any:
         return True
     if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and abs(value) < float("inf")  # which not-a-number is not
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind in (str, bool, type(None)):
         return isinstance(value, kind)
-    return isinstance(value, tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
+    first, *others = get_args(kind)
+    return (
+        isinstance(value, tuple)
+        and (others == [...] or len(value) == 1 + len(others))
+        and all(_fits(item, first) for item in value)
+    )
 
 
 def _told(kinds: tuple[Any, ...]) -> str:

@@ -335,6 +335,8 @@ def load(
     mean_image = weights.pop(MEAN_IMAGE, None)
     try:
         classes = tuple(sealed.card["label_names"])
+        if strange := [name for name in classes if not isinstance(name, str)]:
+            raise TypeError(f"{strange[0]!r} is no name of a class")
         preprocess = Preprocess.from_dict(sealed.card["preprocess"])
         _check_calibration(sealed.card)
         options = sealed.card.get("options", {}) | {
@@ -343,7 +345,7 @@ def load(
         }
         with torch.device("meta"):  # the weights follow; first ones would cost time and randomness
             model = create_model(sealed.card["architecture"], **options)
-    except (KeyError, TypeError, ResnetsError) as cause:
+    except Exception as cause:  # whatever the card holds, it raises what it leads to
         why = cause.problem if isinstance(cause, ResnetsError) else repr(cause)
         raise ModelFileError(
             f"{sealed.path}: model.json does not describe a model we can build: {why}",

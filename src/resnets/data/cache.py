@@ -16,6 +16,7 @@ import os
 import shutil
 import struct
 import threading
+import time
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -43,6 +44,8 @@ MOST_BYTES = 20 * 10**9
 that the pictures that were used longest ago are removed."""
 LOOKED_AT = 50
 """Photos of which the size is read to say how much disk the cache needs."""
+ABANDONED = 3600.0
+"""Seconds after which a half-written file has nobody left who writes it."""
 _FORMAT = 1
 _HEADER = struct.Struct("<4sI3I")
 """Magic, CRC-32 of what follows it, shape; then the array, C-contiguous."""
@@ -251,7 +254,12 @@ class _Room:
                     entries.append((one.stat().st_mtime, one.stat().st_size, one.name))
         self.folder = folder
         self.present = {name for _, _, name in entries if name in wanted}
-        self.others = sorted(entry for entry in entries if entry[2] not in wanted)
+        alive = time.time() - ABANDONED
+        self.others = sorted(
+            (changed, size, name)
+            for changed, size, name in entries
+            if name not in wanted and ("." not in name or changed < alive)  # of another run, by now
+        )
         self.used = sum(size for _, size, _ in entries)
         self.lock, self.full = threading.Lock(), False
         with contextlib.suppress(OSError):

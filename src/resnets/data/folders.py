@@ -110,10 +110,13 @@ class _Walk:
         folders: deque[tuple[str, str]] = deque()
         links: deque[tuple[str, str]] = deque()  # after all real folders: those keep their class
         for entry in self.visible(folder):
-            if self.kind(entry) == "folder":
+            kind = self.kind(entry)
+            if kind == "folder":
                 label = class_name(entry.name)
                 found[label] = []
                 (links if entry.is_symlink() else folders).append((label, entry.path))
+            elif kind == "broken":
+                self.broken.append(self._relative(entry.path))
             elif _is_image(entry):
                 loose.append(self._relative(entry.path))
         while folders or links:
