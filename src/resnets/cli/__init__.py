@@ -16,6 +16,7 @@ from resnets.cli import (  # noqa: E402, F401
     benchmarking,
     checking,
     doctor,
+    explaining,
     importing,
     networks,
     training,

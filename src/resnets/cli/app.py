@@ -13,7 +13,7 @@ from resnets.errors import ResnetsError
 
 ORDER = (
     *("data", "models", "describe", "verify", "import"),
-    *("train", "check", "evaluate", "predict", "benchmark"),
+    *("train", "check", "evaluate", "predict", "explain", "embed", "benchmark"),
 )
 """The commands in the order of a classifier's life."""
 

@@ -11,6 +11,7 @@ from resnets.console.networks import (
     show_verdicts,
 )
 from resnets.console.progress import Progress
+from resnets.console.reasons import show_explanation, show_neighbours
 from resnets.console.scores import show_predictions, show_scores
 from resnets.console.speed import show_benchmark
 from resnets.console.text import percent, printable, say, warn
@@ -23,8 +24,10 @@ __all__ = [
     "show_benchmark",
     "show_comparison",
     "show_description",
+    "show_explanation",
     "show_findings",
     "show_models",
+    "show_neighbours",
     "show_predictions",
     "show_scores",
     "show_verdicts",
