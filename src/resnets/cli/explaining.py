@@ -32,6 +32,16 @@ def explain(
     check: Annotated[
         bool, typer.Option("--check", help="exit code 1 where random weights leave a map as it is")
     ] = False,
+    receptive_field: Annotated[
+        str | None,
+        typer.Option(metavar="POINT[:ROW,COLUMN]", help="draw what a unit sees, too"),
+    ] = None,
+    activations: Annotated[
+        str | None, typer.Option(metavar="POINT", help="draw the channels of a map, too")
+    ] = None,
+    filters: Annotated[
+        str | None, typer.Option(metavar="POINT", help="draw the kernels that lead to it, too")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per image")] = False,
     device: Device = "cpu",
 ) -> None:
@@ -40,14 +50,17 @@ def explain(
     from resnets.decoding import decode
     from resnets.errors import UnreadableImage
     from resnets.evaluation import reason
-    from resnets.explanation import PictureNames, picture, write_picture
+    from resnets.explanation import PictureNames, Units, picture, write_picture
     from resnets.prediction import find_images, load
 
     classifier = load(run, device=device)
     explainer = classifier.explainer()
     explainer.check(method=method, at=at, label=label)
+    units = Units(explainer, receptive_field, activations, filters)
     files = find_images(images)
     names = PictureNames(out, "-".join(filter(None, (method, at, label))))
+    for kind, drawn in units.of_network():
+        write_picture(out / f"{kind}.png", drawn)
     failed = False
     with Progress() as progress:
         progress.begin("explaining", len(files))
@@ -62,6 +75,8 @@ def explain(
                 found = explainer.explain(pixels, method=method, at=at, label=label, check=check)
                 row |= {"picture": str(names.of(file)), **found.to_dict()}
                 write_picture(names.of(file), picture(found))
+                for kind, drawn in units.of(pixels):
+                    write_picture(names.of(file, kind), drawn)
                 failed |= not found.passed
             if as_json:
                 print(json.dumps(row), flush=True)

@@ -8,6 +8,7 @@ from resnets.explanation.embedding import Embedding, Neighbour
 from resnets.explanation.explaining import Evidence, Explainer, Explanation
 from resnets.explanation.maps import METHODS, grad_cam, integrated_gradients, occlusion
 from resnets.explanation.pictures import PictureNames, picture, write_picture
+from resnets.explanation.units import Units
 
 __all__ = [
     "METHODS",
@@ -17,6 +18,7 @@ __all__ = [
     "Explanation",
     "Neighbour",
     "PictureNames",
+    "Units",
     "grad_cam",
     "integrated_gradients",
     "occlusion",

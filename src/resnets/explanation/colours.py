@@ -18,7 +18,7 @@ def ramp(values: NDArray[np.floating]) -> Picture:
     share = np.clip(np.asarray(values, dtype=np.float64), 0, 1)
     lightness = 0.18 + 0.75 * share
     chroma = 0.18 - 0.12 * (1 - share) ** 3  # as much as a screen can show, less where it is dark
-    hue = np.deg2rad(300 + 168 * share)  # violet, red, orange, yellow
+    hue = np.deg2rad(300 + 160 * share)  # violet, red, orange, yellow
     return _from_oklab(lightness, chroma * np.cos(hue), chroma * np.sin(hue))
 
 

@@ -151,10 +151,8 @@ class Explainer:
         check_method(method)
         if label is not None:
             self.index_of(label)
-        device = next(self.network.parameters()).device
         if at is not None:
-            image = torch.zeros(1, *self.preprocess.input_size, device=device)
-            find_point(self.network, image, at)
+            find_point(self.network, self.blank(), at)
         if method != "grad-cam":
             require("captum.attr", extra="explain")
 
@@ -164,6 +162,11 @@ class Explainer:
         if class_name(label) not in names:
             raise UnknownName("class", label, self.classes, listing=_listed(self.classes))
         return names.index(class_name(label))
+
+    def blank(self) -> Tensor:
+        """(1, C, H, W) of the mean colour: for questions about the network alone."""
+        device = next(self.network.parameters()).device
+        return torch.zeros(1, *self.preprocess.input_size, device=device)
 
     def batch(self, image: Picture) -> tuple[Picture, Tensor]:
         """An image as the network sees it: (H, W, 3) uint8 to look at, (1, C, H, W) to read."""

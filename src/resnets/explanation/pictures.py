@@ -94,18 +94,18 @@ class PictureNames:
 
     def __init__(self, folder: Path, kind: str) -> None:
         self.folder = folder
-        self.kind = _safe(kind)
-        self._given: dict[Path, str] = {}
+        self.kind = kind
+        self._stems: dict[Path, str] = {}
 
-    def of(self, file: Path) -> Path:
-        """The picture of a file: its name without what some system forbids, and the kind."""
-        if file not in self._given:
-            taken = {name.casefold() for name in self._given.values()}
+    def of(self, file: Path, kind: str = "") -> Path:
+        """A picture of a file: its name without what some system forbids, and the kind."""
+        if file not in self._stems:
+            taken = {stem.casefold() for stem in self._stems.values()}
             stem = _safe(file.stem) or "image"
-            candidates = (f"{stem}{f'-{n}' if n > 1 else ''}" for n in itertools.count(1))
-            names = (f"{candidate}-{self.kind}.png" for candidate in candidates)
-            self._given[file] = next(name for name in names if name.casefold() not in taken)
-        return self.folder / self._given[file]
+            numbered = (f"{stem}-{n}" for n in itertools.count(2))
+            candidates = itertools.chain([stem], numbered)
+            self._stems[file] = next(each for each in candidates if each.casefold() not in taken)
+        return self.folder / f"{self._stems[file]}-{_safe(kind or self.kind)}.png"
 
 
 def write_picture(path: Path, drawn: Image.Image) -> None:
