@@ -17,17 +17,17 @@ def explain(
     ],
     out: Annotated[Path, typer.Option(help="the folder for the pictures", show_default=False)],
     method: Annotated[
-        str, typer.Option(help="grad-cam, or with resnets[explain] integrated-gradients, occlusion")
+        str, typer.Option(help="grad-cam; with the extra `explain` integrated-gradients, occlusion")
     ] = "grad-cam",
     at: Annotated[
         str | None,
         typer.Option(
-            metavar="POINT", help="where Grad-CAM looks, such as layer3  [default: the last map]"
+            metavar="POINT", help="where Grad-CAM looks, such as layer3 (else at the last map)"
         ),
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option("--class", metavar="NAME", help="what to explain  [default: the top answer]"),
+        typer.Option("--class", metavar="NAME", help="what to explain (else the top answer)"),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="exit code 1 where random weights leave a map as it is")

@@ -115,7 +115,7 @@ class Explainer:
         asked = None if label is None else self.index_of(label)
         pixels, batch = self.batch(image)
         with torch.no_grad(), exact():
-            probabilities = torch.softmax(self.network(batch).double(), dim=1)[0].cpu()
+            probabilities = torch.softmax(self.network(batch).cpu().double(), dim=1)[0]
         ranked = torch.argsort(probabilities, descending=True, stable=True).tolist()
         first = ranked[0] if asked is None else asked
         indices = [first, *(index for index in ranked if index != first)][:2]

@@ -87,7 +87,9 @@ def _curve(
             yield torch.where(place < counts[:, None, None, None], end, start)
 
     with exact():
-        found = [torch.softmax(network(batch).double(), dim=1)[:, label] for batch in batches()]
+        found = [
+            torch.softmax(network(batch).cpu().double(), dim=1)[:, label] for batch in batches()
+        ]
     return tuple(torch.cat(found).tolist())
 
 

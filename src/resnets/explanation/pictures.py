@@ -6,12 +6,16 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from resnets.checkpoint import make_folder, write_durably
 from resnets.console import percent, printable
 from resnets.explanation.colours import Picture, overlay
 from resnets.explanation.explaining import Explanation
+from resnets.explanation.faithfulness import blurred
 
 LEAST = 224
 """A panel has at least so many pixels a side; smaller images are enlarged by a whole factor."""
@@ -41,8 +45,16 @@ def picture(explanation: Explanation) -> Image.Image:
         if each.correlation is not None:
             verdict = "changed" if each.passed else "NOT changed"
             lines.append(f"{verdict} by random weights ({each.correlation:+.2f})")
-        panels.append((overlay(image, explanation.enlarged(index)), lines))
+        panels.append((overlay(image, _shown(explanation, index)), lines))
     return side_by_side(panels)
+
+
+def _shown(explanation: Explanation, index: int) -> NDArray[np.float32]:
+    """What speaks for a class, (H, W); single pixels, of which no eye makes a shape, smoothed."""
+    values = np.maximum(explanation.enlarged(index), 0)
+    if explanation.method != "integrated-gradients":
+        return values
+    return blurred(torch.from_numpy(values)[None, None])[0, 0].numpy()
 
 
 def side_by_side(panels: Sequence[tuple[Picture, Caption]]) -> Image.Image:

@@ -191,9 +191,9 @@ def _first_convolution(network: Network, image: Tensor, point: str) -> nn.Conv2d
 
 
 def _grid(pictures: list[Picture], columns: int | None = None) -> Image.Image:
-    """Small pictures of one size in rows, enlarged by a whole factor to about ``TILE`` pixels."""
+    """Small pictures of one size in rows, enlarged by a whole factor to ``TILE`` pixels or more."""
     height, width = pictures[0].shape[:2]
-    factor = max(1, TILE // max(height, width))
+    factor = -(-TILE // max(height, width))
     columns = columns or math.ceil(math.sqrt(len(pictures)))
     rows = -(-len(pictures) // columns)
     down, right = height * factor + GAP, width * factor + GAP
