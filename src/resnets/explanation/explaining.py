@@ -14,7 +14,7 @@ from torch import Tensor
 from resnets.config import Preprocess
 from resnets.data.listing import class_name
 from resnets.data.transforms import normalise, to_pixels
-from resnets.errors import UnknownName, require
+from resnets.errors import ConfigError, UnknownName, require
 from resnets.explanation.colours import Picture
 from resnets.explanation.faithfulness import STEPS, Faithfulness, faithfulness
 from resnets.explanation.maps import Method, check_method, exact, find_point, map_of
@@ -111,6 +111,7 @@ class Explainer:
         Raises ``UnknownName`` for a method, point or class there is not, ``ConfigError`` for a
         point that is no map, ``MissingExtra`` where captum is needed and missing.
         """
+        self.check(method=method, at=at, label=label)
         chosen = check_method(method)
         asked = None if label is None else self.index_of(label)
         pixels, batch = self.batch(image)
@@ -148,7 +149,11 @@ class Explainer:
 
     def check(self, *, method: str, at: str | None, label: str | None) -> None:
         """Raise now what ``explain`` would raise of these for every image."""
-        check_method(method)
+        if check_method(method) != "grad-cam" and at is not None:
+            raise ConfigError(
+                f"{method} looks at the image and at no point such as {at}",
+                fix="leave the point out, or choose grad-cam",
+            )
         if label is not None:
             self.index_of(label)
         if at is not None:
