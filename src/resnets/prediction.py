@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 import PIL.Image
@@ -34,11 +34,15 @@ from resnets.evaluation import (
     match_classes,
     predict_split,
     reason,
+    run_over,
     stream_logits,
 )
 from resnets.machine import usable_device
 from resnets.metrics import Floats, softmax
-from resnets.models import create_model
+from resnets.models import Network, create_model
+
+if TYPE_CHECKING:
+    from resnets.explanation import Embedding, Explainer, Explanation
 
 Item = TypeVar("Item")
 Source = str | Path | bytes | PIL.Image.Image | np.ndarray
@@ -214,6 +218,35 @@ class Classifier:
             left_out=[item for item in matched.left_out if item.split == split],
             notes=matched.notes,
         )
+
+    def explain(self, source: Source, **options: Any) -> "Explanation":
+        """Where in one image the evidence for a class lies; options as ``Explainer.explain``'s."""
+        return self.explainer().explain(self._read(source), **options)
+
+    def explainer(self) -> "Explainer":
+        """What makes explanations; of the network itself, not of the engine's copy."""
+        from resnets.explanation import Explainer
+
+        assert isinstance(self.model, Network)  # noqa: S101
+        return Explainer(self.model, self.classes, self.preprocess, self.mean_image)
+
+    def embed(
+        self, source: Iterable[str | Path] | Dataset, *, progress: Callable[[], None] | None = None
+    ) -> "Embedding":
+        """What the head reads of files or of all splits of a data set.
+
+        A file that cannot be read is named in ``unreadable``; ``progress`` is told of every image.
+        """
+        from resnets.explanation.embedding import Features, gather, listed
+
+        sources = listed(source, self.classes, self.preprocess.background)
+        run = Features(self.model)
+        rows = (
+            row
+            for images in sources.images
+            for row in run_over(run, images, self.preprocess, mean_image=self.mean_image)
+        )
+        return gather(rows, sources.names, sources.labels, progress=progress)
 
     def _answers(
         self,

@@ -13,7 +13,8 @@ from resnets.errors import ResnetsError
 
 ORDER = (
     *("data", "models", "describe", "verify", "import"),
-    *("train", "check", "evaluate", "calibrate", "report", "predict", "benchmark"),
+    *("train", "check", "evaluate", "calibrate", "report"),
+    *("predict", "explain", "embed", "benchmark"),
 )
 """The commands in the order of a classifier's life."""
 

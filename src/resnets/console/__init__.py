@@ -11,6 +11,7 @@ from resnets.console.networks import (
     show_verdicts,
 )
 from resnets.console.progress import Progress
+from resnets.console.reasons import show_explanation, show_neighbours
 from resnets.console.scores import (
     show_calibration,
     show_headlines,
@@ -30,9 +31,11 @@ __all__ = [
     "show_calibration",
     "show_comparison",
     "show_description",
+    "show_explanation",
     "show_findings",
     "show_headlines",
     "show_models",
+    "show_neighbours",
     "show_pairs",
     "show_predictions",
     "show_scores",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 460, 270
-LEFT, RIGHT, TOP, BOTTOM = 54, 12, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 54, 22, 14, 40
 TICKS = 5
 
 Points = Sequence[tuple[float, float]]
@@ -80,16 +80,12 @@ def chart(
     for value in y.ticks():
         _, down = at(x.low, value)
         shapes.append(f'<path class="grid" d="M{LEFT},{down}H{WIDTH - RIGHT}"/>')
-        shapes.append(
-            f'<text x="{LEFT - 6}" y="{down + 4}" class="end">{escape(y.show(value))}</text>'
-        )
+        shapes.append(_words(LEFT - 6, down + 4, y.show(value), "end"))
     for value in x.ticks():
         across, _ = at(value, y.low)
         shapes.append(f'<path class="grid" d="M{across},{TOP}V{HEIGHT - BOTTOM}"/>')
         shapes.append(_words(across, HEIGHT - BOTTOM + 16, x.show(value), "middle"))
-    shapes.append(
-        f'<text x="{LEFT + wide / 2}" y="{HEIGHT - 6}" class="mid">{escape(x.title)}</text>'
-    )
+    shapes.append(_words(LEFT + wide / 2, HEIGHT - 6, x.title, "middle"))
     if diagonal:
         shapes.append(
             f'<path class="diagonal" d="{_path([at(x.low, x.low), at(x.high, x.high)])}"/>'

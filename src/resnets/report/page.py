@@ -18,6 +18,8 @@ SIDE = 200
 MATRIX_CLASSES = 30
 """With more classes the confusion matrix gives way to the most confused pairs."""
 PAIRS = 20
+LONG = 160
+"""Characters of a note."""
 HEADLINES = (
     ("accuracy", "accuracy", True),
     ("top5", "top-5 accuracy", True),
@@ -106,10 +108,20 @@ def _head(run: RunFacts, facts: dict[str, Any]) -> str:
         (f"{training['seconds'] / 60:.1f} min", f"{training['steps']:,} steps"),
     ]
     shown = "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in cards)
-    notes = "".join(f'<p class="note">{text(note)}</p>' for note in run.card["scores"]["notes"])
+    notes = "".join(map(_note, run.card["scores"]["notes"]))
     return (
         f"<h1>{text(run.name)}</h1><p class='muted'>{text(facts['data'])}: "
         f"{len(facts['classes']):,} classes</p><div class='cards'>{shown}</div>{notes}"
+    )
+
+
+def _note(note: str) -> str:
+    """A note; of a long one the beginning, and the rest on demand."""
+    first, bracket, rest = note.partition(" (")
+    if len(note) < LONG or not bracket:
+        return f'<p class="note">{text(note)}</p>'
+    return (
+        f'<details class="note"><summary>{text(first)}</summary>{text(bracket + rest)}</details>'
     )
 
 
