@@ -9,8 +9,9 @@ import sys
 import pytest
 import torch
 
-from resnets.checkpoint import newest_state, read_sealed, save_state, seal, write_durably
+from resnets.checkpoint import newest_state, read_sealed, save_state, seal
 from resnets.errors import CannotGoOn, ModelFileError
+from resnets.sealing import write_durably
 
 WEIGHTS = {"fc.weight": torch.arange(6.0).reshape(2, 3), "bn1.num_batches_tracked": torch.tensor(7)}
 CARD = {"architecture": "resnet20", "label_names": ["Gänseblümchen", "rose"]}

@@ -11,7 +11,7 @@ import resnets
 
 LAYERS = [
     ["errors"],
-    ["config", "metrics", "console", "machine"],
+    ["config", "metrics", "console", "machine", "sealing"],
     ["decoding", "pages"],
     ["data", "models"],  # neither knows the other
     ["cost", "checkpoint"],

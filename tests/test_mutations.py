@@ -13,11 +13,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from resnets.checkpoint import CARD, SUMS, WEIGHTS, seal
+from resnets.checkpoint import WEIGHTS, seal
 from resnets.config import Preprocess
 from resnets.errors import ModelFileError
 from resnets.models import create_model
 from resnets.prediction import load
+from resnets.sealing import CARD, SUMS
 from soaking import cases, record
 
 COUNT = cases(45, 2_000)

@@ -5,12 +5,9 @@ a whole one behind. A sealed model is a folder (``model.safetensors``, ``model.j
 ``SHA256SUMS``); a training state is one safetensors file whose name carries its step and hash.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +17,16 @@ import safetensors.torch
 from torch import Tensor
 
 from resnets.errors import CannotGoOn, ModelFileError
+from resnets.sealing import (
+    CARD,
+    as_json,
+    make_folder,
+    read_folder,
+    replace_folder,
+    write_durably,
+)
 
-WEIGHTS, CARD, SUMS = "model.safetensors", "model.json", "SHA256SUMS"
+WEIGHTS = "model.safetensors"
 STATES_KEPT = 2
 HEADER_LIMIT, TENSOR_LIMIT = 2**24, 100_000
 """What the header of a weight file may have, in bytes and entries: that of a training state of
@@ -53,31 +58,11 @@ def seal(folder: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None
 
     Raises ``CannotGoOn`` when the disk refuses; what was there before can then still be read.
     """
-    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     files = {
         WEIGHTS: safetensors.torch.save(_plain(weights)),
-        CARD: (json.dumps(card, indent=2, ensure_ascii=True) + "\n").encode(),
+        CARD: as_json(card),
     }
-    files[SUMS] = _sums(files)
-    try:
-        if new.exists():
-            shutil.rmtree(new)
-        make_folder(new)
-        for name, data in files.items():
-            write_durably(new / name, data)
-        # At every instant between these renames a whole model lies under one of the three names.
-        if folder.exists():
-            if old.exists():
-                shutil.rmtree(old)
-            folder.rename(old)
-        new.rename(folder)
-        _sync_folder(folder.parent)
-    except OSError as cause:
-        raise CannotGoOn(
-            f"cannot replace {folder}: {cause.strerror}",
-            fix="make the folder writable, then type the same command again",
-        ) from cause
-    shutil.rmtree(old, ignore_errors=True)
+    replace_folder(folder, files)
 
 
 def read_sealed(path: str | Path) -> Sealed:
@@ -117,36 +102,20 @@ def read_sealed(path: str | Path) -> Sealed:
     raise ModelFileError(f"{folder}: {problems[0]}", fix="restore the folder from a copy, or train")
 
 
-def _sums(files: dict[str, bytes]) -> bytes:
-    """What ``sha256sum -c`` reads."""
-    lines = [
-        f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
-    ]
-    return "".join(lines).encode()
-
-
 def _siblings(folder: Path) -> list[Path]:
     names = (folder.name + ".new", folder.name + ".old")
     return [folder.with_name(name) for name in names if folder.with_name(name).exists()]
 
 
 def _read_whole(folder: Path) -> Sealed:
-    restore = "restore it from a copy, or train again"
-    files = {name: (folder / name).read_bytes() for name in (WEIGHTS, CARD)}
-    sums = (folder / SUMS).read_bytes()
-    if sums != _sums(files):  # byte for byte, so that no flipped bit is passed over
-        changed = [name for name, data in files.items() if _sums({name: data}) not in sums]
-        raise ModelFileError(
-            f"{folder / changed[0]} is damaged: its SHA-256 is not the one in {SUMS}"
-            if len(changed) == 1
-            else f"{folder / SUMS} is damaged: it holds not the SHA-256 of the files beside it",
-            fix=restore,
-        )
+    files = read_folder(folder, (WEIGHTS, CARD))
     try:
         card = json.loads(files[CARD])
         return Sealed(_tensors(files[WEIGHTS]), card, folder)
     except (ValueError, RecursionError) as cause:
-        raise ModelFileError(f"{folder} is no sealed model: {cause}", fix=restore) from cause
+        raise ModelFileError(
+            f"{folder} is no sealed model: {cause}", fix="restore it from a copy, or train again"
+        ) from cause
 
 
 def save_state(folder: Path, step: int, tensors: dict[str, Tensor], info: dict[str, Any]) -> Path:
@@ -231,50 +200,6 @@ def _header(data: bytes) -> dict[str, Any]:
     if not isinstance(header, dict) or len(header) > TENSOR_LIMIT:
         raise ValueError("its header is no list of tensors, or of too many")
     return header
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder and its parents. Raises ``CannotGoOn`` with the path and the reason."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
-        raise CannotGoOn(
-            f"cannot make the folder {folder}: {cause.strerror}", fix="choose another with --out"
-        ) from cause
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file so that after a power cut it is there as a whole or not at all.
-
-    Raises ``CannotGoOn`` with the path, the bytes needed and the bytes free.
-    """
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        _sync_folder(path.parent)
-    except OSError as cause:
-        free = 0
-        with contextlib.suppress(OSError):  # a read-only disk refuses these too
-            free = shutil.disk_usage(path.parent).free
-            aside.unlink(missing_ok=True)
-        raise CannotGoOn(
-            f"cannot write {path}: {cause.strerror} ({len(data):,} bytes needed, {free:,} free)",
-            fix="make room or choose another folder, then type the same command again",
-        ) from cause
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder; its rename is durable without
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from resnets.checkpoint import make_folder, seal
+from resnets.checkpoint import seal
 from resnets.config import Interpolation, Preprocess
 from resnets.data.listing import told
 from resnets.errors import ConfigError
@@ -24,6 +24,7 @@ from resnets.models.weights import Weights, fit_weights, held_sizes, read_weight
 from resnets.models.weights.fitting import check_same_network
 from resnets.models.weights.foreign import KERAS
 from resnets.prediction import MEAN_IMAGE
+from resnets.sealing import make_folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
-from resnets.checkpoint import CARD, read_sealed
+from resnets.checkpoint import read_sealed
 from resnets.config import Preprocess
 from resnets.console import percent
 from resnets.data.listing import natural_key
@@ -40,6 +40,7 @@ from resnets.evaluation import (
 from resnets.machine import usable_device
 from resnets.metrics import Floats, softmax
 from resnets.models import Network, create_model
+from resnets.sealing import CARD
 
 if TYPE_CHECKING:
     from resnets.explanation import Embedding, Explainer, Explanation

@@ -62,11 +62,11 @@ def describe(
     ] = None,
 ) -> None:
     """What a network is and costs: shapes, parameters, multiply-adds, memory, receptive field."""
-    from resnets.checkpoint import make_folder, write_durably
     from resnets.console import say, show_comparison, show_description
     from resnets.description import compare, parse_size
     from resnets.description import describe as describe_network
     from resnets.diagram import draw
+    from resnets.sealing import make_folder, write_durably
 
     if diagram and diagram.suffix.lower() != ".svg":
         raise ConfigError(f"--diagram {diagram}: a diagram is an SVG", fix="end its name in .svg")

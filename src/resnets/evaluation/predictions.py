@@ -12,7 +12,6 @@ import numpy as np
 from torch import Tensor
 
 from resnets import metrics
-from resnets.checkpoint import make_folder, write_durably
 from resnets.config import Preprocess
 from resnets.data.sources import LeftOut, Split
 from resnets.engines import Engine
@@ -20,6 +19,7 @@ from resnets.errors import ConfigError, DataError, ModelFileError, UnreadableIma
 from resnets.evaluation.answering import BATCH_SIZE, predict_logits, reason
 from resnets.evaluation.scores import Scores, score
 from resnets.metrics import Floats, Ints
+from resnets.sealing import make_folder, write_durably
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

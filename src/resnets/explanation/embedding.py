@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnets.checkpoint import make_folder, write_durably
 from resnets.data.listing import class_name
 from resnets.data.sources import Dataset, FileImages, Images
 from resnets.errors import ConfigError, DataError, UnreadableImage
 from resnets.explanation.maps import exact
 from resnets.models import Network
+from resnets.sealing import make_folder, write_durably
 
 BLOCK = 1024
 """Images whose similarities to all others are computed at once."""

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from resnets.checkpoint import make_folder, write_durably
 from resnets.console import percent, printable
 from resnets.explanation.colours import Picture, overlay
 from resnets.explanation.explaining import Explanation
 from resnets.explanation.faithfulness import blurred
+from resnets.sealing import make_folder, write_durably
 
 LEAST = 224
 """A panel has at least so many pixels a side; smaller images are enlarged by a whole factor."""

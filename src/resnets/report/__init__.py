@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from resnets.checkpoint import make_folder, write_durably
 from resnets.data.manifest import reopen
 from resnets.data.sources import Dataset
 from resnets.errors import DataError, UnreadableImage
 from resnets.report.comparison import Comparison, compare, comparison_page
 from resnets.report.facts import RunFacts, facts_of, read_run
 from resnets.report.page import Picture, run_page
+from resnets.sealing import make_folder, write_durably
 
 __all__ = ["Comparison", "RunFacts", "compare", "facts_of", "read_run", "write_comparison"]
 

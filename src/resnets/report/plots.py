@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from resnets.checkpoint import make_folder
 from resnets.errors import require
+from resnets.sealing import make_folder
 
 INCHES, DPI = (5.0, 3.6), 160
 NUMBERED = 20

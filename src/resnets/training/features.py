@@ -19,7 +19,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from resnets.checkpoint import make_folder, write_durably
 from resnets.config import Preprocess
 from resnets.data.loader import Batch, Order
 from resnets.data.sources import Split
@@ -27,6 +26,7 @@ from resnets.errors import CannotGoOn, UnreadableImage
 from resnets.evaluation import run_over
 from resnets.models import Network
 from resnets.prediction import MEAN_IMAGE
+from resnets.sealing import make_folder, write_durably
 
 log = logging.getLogger("resnets")
 BATCH = 64

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from resnets.checkpoint import make_folder, read_sealed
+from resnets.checkpoint import read_sealed
 from resnets.config import AUTO, TrainConfig, check_keys, parse_duration
 from resnets.console import Progress
 from resnets.data import from_arrays, from_torch, open_dataset, read_images
@@ -29,6 +29,7 @@ from resnets.errors import ConfigError, DataError, ModelFileError
 from resnets.evaluation import Scores
 from resnets.models.specs import spec_of
 from resnets.prediction import Classifier, load
+from resnets.sealing import make_folder
 from resnets.training.recipes import recipe
 from resnets.training.runfolder import RunFolder
 from resnets.training.session import Session

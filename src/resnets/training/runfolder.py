@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnets.checkpoint import write_durably
 from resnets.config import TrainConfig
 from resnets.errors import ConfigError
+from resnets.sealing import write_durably
 from resnets.training.state import Row
 
 COLUMNS = (
