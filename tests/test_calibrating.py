@@ -10,6 +10,8 @@ import torch
 
 from resnets.calibrating import calibrate_model
 from resnets.checkpoint import read_sealed
+from resnets.engines.mirrored import Mirrored
+from resnets.engines.pytorch import TorchEngine
 from resnets.errors import ConfigError, ModelFileError
 from resnets.evaluation import read_predictions
 from resnets.metrics import softmax
@@ -129,6 +131,7 @@ def test_mirrored_answers_are_the_mean_of_both_views(runs):
     _, (run, _) = runs
     plain, mirrored = load(run.path), load(run.path, tta="flip")
     batch = torch.randn(5, 3, 16, 16)
+    assert isinstance(plain.engine, TorchEngine) and isinstance(mirrored.engine, Mirrored)
     expected = (plain.engine(batch) + plain.engine(batch.flip(3))) / 2
     torch.testing.assert_close(mirrored.engine(batch), expected)
     image = pictures(1, 16)[0][0]

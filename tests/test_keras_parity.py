@@ -15,6 +15,7 @@ import torch
 from keras.src.backend.common import dtypes
 from torch import Tensor, nn
 
+from resnets.engines.pytorch import TorchEngine
 from resnets.errors import ConfigError, ModelFileError
 from resnets.importing import import_model
 from resnets.models import Network, create_model
@@ -165,7 +166,7 @@ def test_a_saved_model_is_read_and_sealed(tmp_path: Path, file: str) -> None:
     with torch.no_grad():
         expected = theirs(images.permute(0, 2, 3, 1), training=False)
         assert_close(made(images), expected, 1e-5, "logits")
-        assert_close(sealed.engine(images), expected, 1e-5, "logits")
+        assert_close(TorchEngine(sealed.model)(images), expected, 1e-5, "logits")
 
 
 def test_blue_first_is_turned_round(tmp_path: Path) -> None:
@@ -181,7 +182,7 @@ def test_blue_first_is_turned_round(tmp_path: Path) -> None:
     images = pixels(torch.float32)
     with torch.no_grad():
         expected = theirs(images.flip(1).permute(0, 2, 3, 1), training=False)
-        assert_close(load(tmp_path / "sealed").engine(images), expected, 1e-5, "logits")
+        assert_close(TorchEngine(load(tmp_path / "sealed").model)(images), expected, 1e-5, "logits")
 
 
 def test_v1_5_is_not_taken_for_v1(tmp_path: Path) -> None:

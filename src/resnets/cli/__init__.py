@@ -18,6 +18,7 @@ from resnets.cli import (  # noqa: E402, F401
     checking,
     doctor,
     explaining,
+    exporting,
     importing,
     networks,
     reporting,

@@ -5,11 +5,12 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnets.cli.app import AsJson, DataDir, Device, Mirror, Precision, RunPath, app
+from resnets.cli.app import AsJson, DataDir, Device, EngineChoice, Mirror, ModelPath, Precision, app
+from resnets.console import warn
 from resnets.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="RUN... [DATA]",
-            help="a run or a sealed model, or several that answer together; then other labelled "
-            "images, where not the run's own are meant",
+            help="a run, or a sealed or exported model, or several that answer together; then "
+            "other labelled images, where not the run's own are meant",
             show_default=False,
         ),
     ],
@@ -31,6 +32,7 @@ def evaluate(
     tta: Mirror = "none",
     device: Device = "cpu",
     precision: Precision = "fp32",
+    engine: EngineChoice = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +42,10 @@ def evaluate(
 
     data = None if len(runs) == 1 or is_model(runs[-1]) else runs[-1]
     names = runs if data is None else runs[:-1]
-    models = [load(name, device=device, precision=precision, tta=tta) for name in names]
+    how: Any = {"device": device, "precision": precision, "tta": tta, "engine": engine}
+    models = [load(name, **how) for name in names]
+    for note in (note for model in models for note in model.notes):
+        warn(f"note: {note}")
     with Progress() as progress:
         progress.begin(f"scoring {split}", None)
         scores = evaluate_together(
@@ -54,7 +59,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: RunPath,
+    run: ModelPath,
     images: Annotated[
         list[Path], typer.Argument(help="image files or folders of images", show_default=False)
     ],
@@ -63,6 +68,7 @@ def predict(
     tta: Mirror = "none",
     device: Device = "cpu",
     precision: Precision = "fp32",
+    engine: EngineChoice = None,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="rows of file,rank,label,probability,error,unsure")
     ] = False,
@@ -73,7 +79,9 @@ def predict(
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv together", fix="choose one of them")
-    classifier = load(run, device=device, precision=precision, tta=tta)
+    classifier = load(run, device=device, precision=precision, tta=tta, engine=engine)
+    for note in classifier.notes:
+        warn(f"note: {note}")
     unreadable = 0
 
     def rows() -> "Iterator[FilePrediction]":

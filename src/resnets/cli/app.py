@@ -14,7 +14,7 @@ from resnets.errors import ResnetsError
 ORDER = (
     *("data", "models", "describe", "verify", "import"),
     *("train", "check", "evaluate", "calibrate", "report"),
-    *("predict", "explain", "embed", "benchmark"),
+    *("predict", "explain", "embed", "export", "benchmark"),
 )
 """The commands in the order of a classifier's life."""
 
@@ -58,6 +58,13 @@ app = typer.Typer(
 )
 
 RunPath = Annotated[Path, typer.Argument(help="a run folder or a sealed model", show_default=False)]
+ModelPath = Annotated[
+    Path, typer.Argument(help="a run folder, or a sealed or exported model", show_default=False)
+]
+EngineChoice = Annotated[
+    Literal["auto", "pytorch", "onnxruntime", "openvino"] | None,
+    typer.Option("--engine", help="what runs it; auto: the fastest of the run's exports"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table")]
 DataDir = Annotated[
     Path | None,

@@ -3,6 +3,7 @@
 Names come from files and may hold anything; whatever is printed passes through ``printable``.
 """
 
+from resnets.console.exports import show_proof
 from resnets.console.findings import show_findings
 from resnets.console.networks import (
     show_comparison,
@@ -38,6 +39,7 @@ __all__ = [
     "show_neighbours",
     "show_pairs",
     "show_predictions",
+    "show_proof",
     "show_scores",
     "show_verdicts",
     "warn",

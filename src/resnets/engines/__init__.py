@@ -1,6 +1,6 @@
 """The same network under different runtimes, each imported where it is used."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # an exported model answers without torch
     import numpy as np
@@ -19,6 +19,7 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
 class Pipeline(Protocol):
     """An exported model, whose preprocessing is its own: images in, logits or probabilities out.
 

@@ -6,6 +6,7 @@ Section 3.2). The answers are the same but for the rounding of the sums.
 """
 
 import copy
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from resnets.cost.trace import tensors
+from resnets.models import Network
 
 
 class Folded(nn.Module):
@@ -40,14 +42,49 @@ def fold(network: nn.Module, image: Tensor) -> nn.Module:
     Args:
         image: (1, C, H, W), any that the network can take, on the network's device.
     """
+    return fold_named(network, image)[0]
+
+
+@torch.no_grad()
+def fold_named(network: nn.Module, image: Tensor) -> tuple[nn.Module, dict[str, str]]:
+    """What ``fold`` returns, and the names of each convolution and the norm it has taken over."""
     folded = _copy(network).eval()
-    named = list(folded.named_modules(remove_duplicate=False))  # a norm may have two names
-    for conv, norm in _pairs(folded, image):
+    names = {module: name for name, module in folded.named_modules()}
+    pairs = _pairs(folded, image)
+    for conv, norm in pairs:
         _absorb(conv, norm)
-        stand_in = Folded()
-        for name in [name for name, module in named if module is norm]:
-            folded.set_submodule(name, stand_in)
-    return folded
+        _replace(folded, norm)
+    return folded, {names[conv]: names[norm] for conv, norm in pairs}
+
+
+def without_norms(network: nn.Module, pairs: Mapping[str, str]) -> None:
+    """Give a network the shape of a folded one, to be filled with its weights.
+
+    Args:
+        pairs: as ``fold_named`` returns them.
+    """
+    for name, norm in pairs.items():
+        conv = network.get_submodule(name)
+        if not isinstance(conv, nn.Conv2d):
+            raise TypeError(f"{name} is no convolution")
+        conv.bias = nn.Parameter(conv.weight.new_empty(conv.out_channels), requires_grad=False)
+        _replace(network, network.get_submodule(norm))
+
+
+def round_weights(network: nn.Module) -> None:
+    """Make the weights bf16 that autocast would round at every call; the head's stay float32."""
+    for name, module in network.named_modules():
+        is_head = isinstance(network, Network) and name == network.head
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and not is_head:
+            module.to(torch.bfloat16)
+
+
+def _replace(network: nn.Module, norm: nn.Module) -> None:
+    """Put a stand-in where a norm was, which may have two names."""
+    named = list(network.named_modules(remove_duplicate=False))
+    stand_in = Folded()
+    for name in [name for name, module in named if module is norm]:
+        network.set_submodule(name, stand_in)
 
 
 def _pairs(network: nn.Module, image: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:

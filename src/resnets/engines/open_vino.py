@@ -11,7 +11,6 @@ from resnets.engines import BATCH, LOGITS
 from resnets.errors import ModelFileError, require
 from resnets.machine import available_cores, default_threads
 
-
 METADATA = "resnets"
 """Under which name the file tells of itself (OpenVINO's ``rt_info``)."""
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from resnets.engines.folding import fold
+from resnets.engines.folding import fold, round_weights
 from resnets.models import Network
 
 
@@ -48,7 +48,7 @@ class TorchEngine:
         if self._folded is None:
             folded = fold(self.model, image).to(memory_format=torch.channels_last)
             if self.precision == "bf16":
-                _round_weights(folded)
+                round_weights(folded)
             self._folded = folded
         return self._folded
 
@@ -60,11 +60,3 @@ class TorchEngine:
             *_, before, _ = network.points
             features = network.features(batch, at=[before])[before]
         return network.logits(features.float())
-
-
-def _round_weights(network: nn.Module) -> None:
-    """Make the weights bf16 that autocast would round at every call."""
-    for name, module in network.named_modules():
-        is_head = isinstance(network, Network) and name == network.head
-        if isinstance(module, (nn.Conv2d, nn.Linear)) and not is_head:
-            module.to(torch.bfloat16)

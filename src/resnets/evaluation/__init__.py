@@ -3,6 +3,7 @@
 from resnets.evaluation.answering import (
     BATCH_SIZE,
     Answer,
+    in_colour,
     predict_logits,
     reason,
     run_over,
@@ -33,6 +34,7 @@ __all__ = [
     "calibrate",
     "combine",
     "evaluate",
+    "in_colour",
     "match_classes",
     "predict_logits",
     "predict_split",

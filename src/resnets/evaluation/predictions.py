@@ -6,20 +6,22 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from resnets import metrics
 from resnets.config import Preprocess
 from resnets.data.sources import LeftOut, Split
-from resnets.engines import Engine
+from resnets.engines import Engine, Pipeline
 from resnets.errors import ConfigError, DataError, ModelFileError, UnreadableImage
 from resnets.evaluation.answering import BATCH_SIZE, predict_logits, reason
 from resnets.evaluation.scores import Scores, score
 from resnets.metrics import Floats, Ints
 from resnets.sealing import make_folder, write_durably
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -117,14 +119,14 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def predict_split(
-    engine: Engine,
+    engine: Engine | Pipeline,
     split: Split,
     preprocess: Preprocess,
     classes: Sequence[str],
     *,
     name: str = "test",
     data: str = "",
-    mean_image: Tensor | None = None,
+    mean_image: "Tensor | None" = None,
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int, int], None] | None = None,
     left_out: Sequence[LeftOut] = (),
@@ -174,7 +176,11 @@ def predict_split(
 
 
 def evaluate(
-    engine: Engine, split: Split, preprocess: Preprocess, classes: Sequence[str], **how: Any
+    engine: Engine | Pipeline,
+    split: Split,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    **how: Any,
 ) -> Scores:
     """The scores of ``predict_split``, which takes the same arguments."""
     return predict_split(engine, split, preprocess, classes, **how).scores()

@@ -115,14 +115,6 @@ def describe_file(card: Mapping[str, Any], form: str, precision: str) -> dict[st
     return {name: v if isinstance(v, str) else json.dumps(v) for name, v in told.items()}
 
 
-def halve_weights(model: "ModelProto", *, head: str) -> "ModelProto":
-    """The network's convolutions and products with weights kept as bf16, but for its head's.
-
-    They are cast to float32 before they are used: half the size for any runtime.
-    """
-    raise NotImplementedError
-
-
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Without what exporters print, log and warn of: it is about their own insides."""

@@ -120,9 +120,7 @@ def _note(note: str) -> str:
     first, bracket, rest = note.partition(" (")
     if len(note) < LONG or not bracket:
         return f'<p class="note">{text(note)}</p>'
-    return (
-        f'<details class="note"><summary>{text(first)}</summary>{text(bracket + rest)}</details>'
-    )
+    return f'<details class="note"><summary>{text(first)}</summary>{text(bracket + rest)}</details>'
 
 
 def _curves(facts: dict[str, Any]) -> str:

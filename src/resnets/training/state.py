@@ -9,7 +9,7 @@ from torch import Tensor
 
 from resnets.checkpoint import State
 from resnets.models import Network
-from resnets.prediction import check_weights
+from resnets.prediction.sealed import check_weights
 from resnets.training.schedules import Plan
 from resnets.training.tricks import WeightAverage
 

@@ -1,30 +1,23 @@
-"""Image in, ranked labels out: ``load(path)`` opens a sealed model as a ``Classifier``."""
+"""Image in, ranked labels out."""
 
 import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import PIL.Image
-import torch
-from torch import Tensor, nn
 
-from resnets.checkpoint import read_sealed
 from resnets.config import Preprocess
 from resnets.console import percent
-from resnets.data.listing import natural_key
 from resnets.data.sources import Dataset, FileImages
-from resnets.data.transforms import preprocess_image
-from resnets.decoding import IMAGE_SUFFIXES, decode
-from resnets.engines import Engine
-from resnets.engines.mirrored import Mirrored
-from resnets.engines.pytorch import TorchEngine
-from resnets.errors import ConfigError, DataError, ModelFileError, ResnetsError, UnreadableImage
+from resnets.decoding import decode
+from resnets.engines import Engine, Pipeline
+from resnets.errors import ConfigError, DataError, UnreadableImage
 from resnets.evaluation import (
     BATCH_SIZE,
     Answer,
@@ -37,12 +30,12 @@ from resnets.evaluation import (
     run_over,
     stream_logits,
 )
-from resnets.machine import usable_device
 from resnets.metrics import Floats, softmax
-from resnets.models import Network, create_model
-from resnets.sealing import CARD
+from resnets.prediction.answers import FilePrediction, Prediction
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # an exported model answers without torch
+    from torch import Tensor, nn
+
     from resnets.explanation import Embedding, Explainer, Explanation
 
 Item = TypeVar("Item")
@@ -50,65 +43,36 @@ Source = str | Path | bytes | PIL.Image.Image | np.ndarray
 Many = list[Any] | tuple[Any, ...] | Iterator[Any]
 ACCEPTED = "give a path, bytes, a PIL image or an (H, W, 3) uint8 RGB array, or a list of these"
 MEAN_IMAGE = "preprocess.mean_image"
-DIFFERENCES = 5
-"""Of the tensors that do not fit, an error tells so many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A label and the probability the model gives it."""
-
-    label: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class FilePrediction:
-    """One file's ranked predictions, or why there are none."""
-
-    file: str
-    predictions: tuple[Prediction, ...] | None = None
-    error: str | None = None
-    unsure: bool | None = None
-    """Whether the best probability is under the model's threshold; ``None`` where it has none."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """``{file, predictions: [{label, probability}], unsure}`` or ``{file, error}``."""
-        if self.predictions is None:
-            return {"file": self.file, "error": self.error}
-        rows = [dataclasses.asdict(prediction) for prediction in self.predictions]
-        told = {} if self.unsure is None else {"unsure": self.unsure}
-        return {"file": self.file, "predictions": rows} | told
-
-    def to_csv(self) -> list[list[str | int | float]]:
-        """Rows of file, rank, label, probability, error, unsure: one for each label, or the error.
-
-        ``unsure`` is 0 or 1, and empty where the model has no threshold.
-        """
-        if self.predictions is None:
-            return [[self.file, "", "", "", self.error or "", ""]]
-        ranked = enumerate(self.predictions, start=1)
-        unsure = "" if self.unsure is None else int(self.unsure)
-        return [
-            [self.file, rank, each.label, each.probability, "", unsure] for rank, each in ranked
-        ]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Classifier:
-    """A sealed model, ready to answer: network, class names and the whole preprocessing."""
+    """A sealed or exported model, ready to answer, with class names and the whole preprocessing."""
 
-    model: nn.Module
-    engine: Engine
-    """What runs the network."""
+    network: "nn.Module | None"
+    """``None`` for an exported model, of which there is only what runs it."""
+    engine: Engine | Pipeline
+    """What runs it: a network, or for an exported model its preprocessing too."""
     classes: tuple[str, ...]
     preprocess: Preprocess
-    mean_image: Tensor | None
+    mean_image: "Tensor | None"
     """(C, H, W), where ``preprocess.mean_image`` asks for it."""
     card: dict[str, Any]
     """``model.json``."""
     path: Path
-    """The sealed model's folder."""
+    """The folder of the sealed or exported model, or the exported file by itself."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of this choice of model and engine."""
+
+    @property
+    def model(self) -> "nn.Module":
+        """The network as a module. Raises ``ConfigError`` for an exported model."""
+        if self.network is None:
+            raise ConfigError(
+                f"{self.path} is an exported model: it answers, but cannot be looked into",
+                fix="give the run or the sealed model it was exported from",
+            )
+        return self.network
 
     @property
     def temperature(self) -> float:
@@ -194,18 +158,8 @@ class Classifier:
         progress: Callable[[int, int], None] | None = None,
     ) -> Predictions:
         """The logits of every image of a split; arguments and errors are those of ``evaluate``."""
-        dataset = self.opened(data, split, data_dir)
-        if split not in dataset.splits:
-            raise DataError(
-                f"{dataset.name} has no split {split!r}",
-                fix=f"choose one of its splits: {', '.join(dataset.splits)}",
-            )
-        chosen = dataclasses.replace(dataset, splits={split: dataset.splits[split]})
-        matched = match_classes(chosen, self.classes)
+        matched = self.labelled(data, split, data_dir)
         part = matched.splits[split]
-        if isinstance(part.images, FileImages):  # transparency over the model's colour
-            images = dataclasses.replace(part.images, background=self.preprocess.background)
-            part = dataclasses.replace(part, images=images)
         return predict_split(
             self.engine,
             part,
@@ -220,6 +174,25 @@ class Classifier:
             notes=matched.notes,
         )
 
+    def labelled(self, data: Any, split: str, data_dir: Path | None = None) -> Dataset:
+        """The data with that split alone, its labels those of this model.
+
+        Arguments and errors are those of ``evaluate``.
+        """
+        dataset = self.opened(data, split, data_dir)
+        if split not in dataset.splits:
+            raise DataError(
+                f"{dataset.name} has no split {split!r}",
+                fix=f"choose one of its splits: {', '.join(dataset.splits)}",
+            )
+        chosen = dataclasses.replace(dataset, splits={split: dataset.splits[split]})
+        matched = match_classes(chosen, self.classes)
+        part = matched.splits[split]
+        if isinstance(part.images, FileImages):  # transparency over the model's colour
+            images = dataclasses.replace(part.images, background=self.preprocess.background)
+            part = dataclasses.replace(part, images=images)
+        return dataclasses.replace(matched, splits={split: part})
+
     def explain(self, source: Source, **options: Any) -> "Explanation":
         """Where in one image the evidence for a class lies; options as ``Explainer.explain``'s."""
         return self.explainer().explain(self._read(source), **options)
@@ -227,6 +200,7 @@ class Classifier:
     def explainer(self) -> "Explainer":
         """What makes explanations; of the network itself, not of the engine's copy."""
         from resnets.explanation import Explainer
+        from resnets.models import Network
 
         assert isinstance(self.model, Network)  # noqa: S101
         return Explainer(self.model, self.classes, self.preprocess, self.mean_image)
@@ -256,7 +230,11 @@ class Classifier:
         *,
         batch_size: int = BATCH_SIZE,
     ) -> Iterator[Answer]:
-        def prepare(source: Item) -> Tensor:
+        def prepare(source: Item) -> Any:
+            if isinstance(self.engine, Pipeline):
+                return self.engine.prepare(read(source))
+            from resnets.data.transforms import preprocess_image
+
             return preprocess_image(read(source), self.preprocess, self.mean_image)
 
         return stream_logits(self.engine, sources, prepare, batch_size=batch_size)
@@ -341,152 +319,3 @@ def evaluate_together(
     ]
     note = f"{len(models)} models together; alone: {', '.join(alone)}"
     return dataclasses.replace(together, notes=(*together.notes, note)).scores()
-
-
-def is_model(path: str | Path) -> bool:
-    """Whether a path is a sealed model or a run folder with one."""
-    path = Path(path)
-    return any((folder / CARD).exists() for folder in (path, path / "model"))
-
-
-def load(
-    path: str | Path,
-    *,
-    device: str = "cpu",
-    precision: Literal["fp32", "bf16"] = "fp32",
-    tta: Literal["none", "flip"] = "none",
-) -> Classifier:
-    """Open a sealed model or the run folder around one.
-
-    Args:
-        tta: flip: answer with the mean over each image and its mirror image.
-
-    Raises ``ModelFileError``, and ``ConfigError`` for a device that is not there.
-    """
-    device = usable_device(device)
-    sealed = read_sealed(path)
-    weights = dict(sealed.weights)
-    mean_image = weights.pop(MEAN_IMAGE, None)
-    try:
-        classes = tuple(sealed.card["label_names"])
-        if strange := [name for name in classes if not isinstance(name, str)]:
-            raise TypeError(f"{strange[0]!r} is no name of a class")
-        preprocess = Preprocess.from_dict(sealed.card["preprocess"])
-        _check_calibration(sealed.card)
-        options = sealed.card.get("options", {}) | {
-            "num_classes": len(classes),
-            "in_channels": preprocess.input_size[0],
-        }
-        with torch.device("meta"):  # the weights follow; first ones would cost time and randomness
-            model = create_model(sealed.card["architecture"], **options)
-    except Exception as cause:  # whatever the card holds, it raises what it leads to
-        why = cause.problem if isinstance(cause, ResnetsError) else repr(cause)
-        raise ModelFileError(
-            f"{sealed.path}: model.json does not describe a model we can build: {why}",
-            fix="open it with the version of resnets that wrote it, or train again",
-        ) from cause
-    expected = {name: (tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
-    if preprocess.mean_image:
-        expected[MEAN_IMAGE] = (preprocess.input_size, torch.float32)
-    check_weights(sealed.weights, expected, where=sealed.path)
-    model.load_state_dict(weights, strict=True, assign=True)
-    model.to(memory_format=torch.channels_last)
-    engine: Engine = TorchEngine(model, device, precision)
-    return Classifier(
-        model=model,
-        engine=Mirrored(engine) if tta == "flip" else engine,
-        classes=classes,
-        preprocess=preprocess,
-        mean_image=mean_image,
-        card=sealed.card,
-        path=sealed.path,
-    )
-
-
-def _check_calibration(card: Mapping[str, Any]) -> None:
-    """Raise ``ConfigError`` for a temperature or a threshold that no calibration gives."""
-    temperature, threshold = card.get("temperature", 1.0), card.get("threshold")
-    if not isinstance(temperature, (int, float)) or not 0 < temperature < float("inf"):
-        raise ConfigError(f"temperature={temperature!r}", fix="calibrate it again")
-    if threshold is not None and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
-        raise ConfigError(f"threshold={threshold!r}", fix="calibrate it again")
-
-
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """The files named, as they are, and in place of a folder the images in and below it.
-
-    A folder's images come in natural order (2.jpg before 10.jpg); hidden files and folders are
-    passed over. Raises ``DataError`` for a folder without an image or without the right to look.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = list(_walk(path))
-        if not inside:
-            raise DataError(
-                f"no image in the folder {path}",
-                fix=f"name another folder; images end in {', '.join(sorted(IMAGE_SUFFIXES))}",
-            )
-        found += inside
-    return found
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    seen = set()  # links may lead in a circle
-    for here, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        real = os.path.realpath(here)
-        folders[:] = _shown(folders) if real not in seen else []
-        for file in _shown(files) if real not in seen else []:
-            if Path(file).suffix.lower() in IMAGE_SUFFIXES:
-                yield Path(here, file)
-        seen.add(real)
-
-
-def _refuse(error: OSError) -> None:
-    raise DataError(
-        f"cannot look into {error.filename}: {error.strerror}",
-        fix="make the folder readable or leave it out",
-    ) from error
-
-
-def _shown(names: list[str]) -> list[str]:
-    return sorted((name for name in names if not name.startswith(".")), key=natural_key)
-
-
-def check_weights(
-    weights: Mapping[str, Tensor],
-    expected: Mapping[str, tuple[tuple[int, ...], torch.dtype]],
-    *,
-    where: object,
-) -> None:
-    """Raise ``ModelFileError`` unless all tensors are there, fit and hold possible numbers.
-
-    Args:
-        expected: shape and type of each by its name.
-        where: what holds them, for the message.
-    """
-    found = {name: (tuple(t.shape), t.dtype) for name, t in weights.items()}
-    wrong = [
-        f"{name}: {_told(found.get(name))} instead of {_told(expected.get(name))}"
-        for name in [*expected, *(found.keys() - expected.keys())]
-        if found.get(name) != expected.get(name)
-    ]
-    if not wrong:
-        wrong = [
-            f"{name} holds impossible numbers"
-            for name, tensor in weights.items()
-            if not torch.isfinite(tensor).all()
-            or (name.endswith("running_var") and tensor.min() < 0)
-        ]
-    if wrong:
-        more = f"; and {len(wrong) - DIFFERENCES} more" if len(wrong) > DIFFERENCES else ""
-        raise ModelFileError(
-            f"{where}: the weights do not fit: {'; '.join(wrong[:DIFFERENCES])}{more}",
-            fix="restore it from a copy, or train again",
-        )
-
-
-def _told(tensor: tuple[tuple[int, ...], torch.dtype] | None) -> str:
-    return f"{str(tensor[1]).removeprefix('torch.')} {tensor[0]}" if tensor else "nothing"
