@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from resnets.engines import BATCH, LOGITS
 from resnets.errors import ModelFileError, require
-from resnets.machine import available_cores, default_threads
+from resnets.machine import default_threads
 
 METADATA = "resnets"
 """Under which name the file tells of itself (OpenVINO's ``rt_info``)."""
@@ -43,8 +43,7 @@ class OpenVinoPipeline:
         self._model, self._weights = model, weights
         self._openvino = require("openvino", extra="openvino")
         self._core = self._openvino.Core()
-        self._requests = threading.local()
-        self._building = threading.Lock()
+        self._running = threading.Lock()
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) of any size -> (C, h, w), what the network reads."""
@@ -68,24 +67,23 @@ class OpenVinoPipeline:
         return {name: value.astype(str) for name, value in entries.items()}
 
     def _run(self, part: str, value: NDArray[Any]) -> Any:
-        """A part's output; each thread has requests of its own."""
-        request = getattr(self._requests, part, None)
-        if request is None:
-            with self._building:
-                request = getattr(self, part).create_infer_request()
-            setattr(self._requests, part, request)
-        return request.infer([np.ascontiguousarray(value)])[0]
+        """A part's output; one runs at a time, on all threads.
+
+        Requests that run side by side in one process have been seen to wait for each other for
+        ever (openvino 2026.4).
+        """
+        with self._running:
+            return getattr(self, part).infer([np.ascontiguousarray(value)])[0].copy()
 
     @cached_property
     def _whole(self) -> Any:
-        return self._compiled(self._read(), self.precision, self.threads)
+        return self._compiled(self._read(), self.precision)
 
     @cached_property
     def _preprocessing(self) -> Any:
         model = self._read()
         part = self._openvino.Model([self._value(model, BATCH)], model.get_parameters())
-        readers = available_cores()  # each image is prepared in a thread
-        return self._compiled(part, "f32", readers, NUM_STREAMS=readers)
+        return self._compiled(part, "f32")
 
     @cached_property
     def _network(self) -> Any:
@@ -97,7 +95,7 @@ class OpenVinoPipeline:
         for reader in batch.get_target_inputs():
             reader.replace_source_output(start.output(0))
         part = self._openvino.Model([logits], [start])
-        return self._compiled(part, self.precision, self.threads)
+        return self._compiled(part, self.precision)
 
     def _read(self) -> Any:
         try:
@@ -105,14 +103,15 @@ class OpenVinoPipeline:
         except Exception as cause:  # RuntimeError, and what its parsers raise
             raise self._refusal(f"cannot read {self.where}: {cause}") from cause
 
-    def _compiled(self, model: Any, precision: str, threads: int, **more: Any) -> Any:
+    def _compiled(self, model: Any, precision: str) -> Any:
+        """A request for inference."""
         settings = {
             "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_NUM_THREADS": self.threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            return self._core.compile_model(model, "CPU", settings | more)
+            return self._core.compile_model(model, "CPU", settings).create_infer_request()
         except RuntimeError as cause:
             raise self._refusal(f"cannot run {self.where}: {cause}") from cause
 

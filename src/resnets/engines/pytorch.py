@@ -46,7 +46,8 @@ class TorchEngine:
 
     def _network(self, image: Tensor) -> nn.Module:
         if self._folded is None:
-            folded = fold(self.model, image).to(memory_format=torch.channels_last)
+            with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
+                folded = fold(self.model, image).to(memory_format=torch.channels_last)
             if self.precision == "bf16":
                 round_weights(folded)
             self._folded = folded

@@ -23,7 +23,9 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 """Operations whose second input may be weights."""
 
 
-def quantise(network: "ModelProto", batches: Iterable[np.ndarray]) -> "ModelProto":
+def quantise(
+    network: "ModelProto", batches: Iterable[np.ndarray], *, first_layer: bool
+) -> "ModelProto":
     """A network in int8: weights per output channel, maps by the range that these batches show.
 
     Static quantisation with scale and zero point (arXiv:1712.05877, Section 2), written as pairs
@@ -32,6 +34,7 @@ def quantise(network: "ModelProto", batches: Iterable[np.ndarray]) -> "ModelProt
 
     Args:
         batches: (N, C, h, w) float32, preprocessed images such as the network was trained on.
+        first_layer: whether the convolution that reads the image is quantised too.
     """
     quantization = require("onnxruntime.quantization", extra="onnx")
     onnx = require("onnx", extra="onnx")
@@ -55,6 +58,7 @@ def quantise(network: "ModelProto", batches: Iterable[np.ndarray]) -> "ModelProt
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=[] if first_layer else _readers(network.graph, BATCH),
         )
         return onnx.load(int8)
 
@@ -120,3 +124,7 @@ def _weights(graph: Any) -> Iterator[str]:
     for node in graph.node:
         if node.op_type in WEIGHTED and LOGITS not in node.output:
             yield node.input[1]
+
+
+def _readers(graph: Any, value: str) -> list[str]:
+    return [node.name for node in graph.node if value in node.input]

@@ -101,7 +101,7 @@ def open_export(
             f"{runtime} cannot run the {form} export {path}",
             fix=f"use --engine {' or '.join(RUNTIMES[form])}",
         )
-    notes = []
+    notes: list[str] = []
     if card is None:
         files = {path.name: path.read_bytes()}
         if form == "openvino":
@@ -111,6 +111,11 @@ def open_export(
         files = read_folder(folder, (*FILES[form], CARD))
         card = json.loads(files.pop(CARD))
         if runtime != RUNTIMES[form][0]:
+            if card["export"]["precision"] == "int8":
+                raise ConfigError(
+                    f"{folder} is int8 for {RUNTIMES[form][0]}: {runtime} needs it otherwise",
+                    fix=f"export it with --format {runtime} --precision int8",
+                )
             notes.append(
                 f"{folder} was proven with {RUNTIMES[form][0]}; {runtime} may answer otherwise"
             )
