@@ -22,10 +22,13 @@ from resnets.config import Precision, Preprocess
 from resnets.data.augmentation import Augmentation
 from resnets.data.loader import Batch
 from resnets.description import describe
+from resnets.engines import Engine, Pipeline
 from resnets.engines.pytorch import TorchEngine
 from resnets.errors import ConfigError
 from resnets.machine import bf16_gains, default_threads, load_average, processor, usable_device
 from resnets.models import Network, create_model
+from resnets.prediction import Classifier, EngineName, load
+from resnets.prediction.exports import is_export
 from resnets.training.loop import Task, take_step
 from resnets.training.preparing import state_of
 from resnets.training.recipes import recipe
@@ -66,8 +69,10 @@ class Benchmark:
     input_size: tuple[int, int, int]
     batch_size: int
     training: bool
-    precision: Format
-    """Of ours."""
+    precision: str
+    """Of ours: fp32, bf16, or int8 of an exported model."""
+    engine: str
+    """What runs ours: pytorch, onnxruntime or openvino."""
     device: str
     threads: int
     machine: str
@@ -106,19 +111,23 @@ def benchmark(
     seconds: float = 10.0,
     device: str = "auto",
     threads: int | None = None,
+    engine: EngineName | None = None,
 ) -> Benchmark:
     """Images per second of a network on this machine, ours and plain PyTorch's in turns.
 
     Weights are drawn and pixels are noise: speed depends on neither.
 
     Args:
-        model: a name from the table, with options or without; or a run folder or sealed model.
+        model: a name from the table, with options or without; or a run folder, or a
+            sealed or exported model.
         input_size: channels, height, width; by default what the network was made for.
         train: whole optimizer steps, with the augmentation that runs in them and weight averaging,
             in place of answers.
         precision: auto is what the commands choose: bf16 for training where it gains, else fp32.
         seconds: time to measure, after one batch of each that is not counted.
         threads: for the time of the measurement; by default one per core.
+        engine: what runs a model that is given by its folder, as ``resnets.prediction.load`` takes
+            it. An exported model runs as it is, weights and all.
 
     Raises ``UnknownName``, ``ModelFileError``, and ``ConfigError`` for what cannot be.
     """
@@ -128,6 +137,14 @@ def benchmark(
             fix="give seconds above zero and at least one image, two for training",
         )
     described = describe(model, input_size)
+    exported = _exported(Path(model), engine, threads)
+    if exported is not None:
+        if train or input_size or precision != "auto":
+            raise ConfigError(
+                f"{model} runs as an exported model, which answers as it was exported",
+                fix="leave out --train, --input and --precision, or give the network's name",
+            )
+        device = "cpu"
     device = usable_device(device)
     if precision == "auto":
         precision = "bf16" if train and bf16_gains(device) else "fp32"
@@ -151,8 +168,13 @@ def benchmark(
             }
         else:
             images = pixels / 255
+            ours = (
+                answering(networks[0], images, precision, device)
+                if exported is None
+                else exported_answering(exported.engine, images)
+            )
             steps = {
-                "ours": answering(networks[0], images, precision, device),
+                "ours": ours,
                 "plain": plain_answering(networks[1], images, device),
             }
         rates = in_turns(steps, batch_size, seconds, device)
@@ -164,7 +186,8 @@ def benchmark(
         input_size=described.cost.input_size,
         batch_size=batch_size,
         training=train,
-        precision=precision,
+        precision=exported.card["export"]["precision"] if exported else precision,
+        engine=getattr(exported.engine, "runtime", "pytorch") if exported else "pytorch",
         device=torch.cuda.get_device_name() if device == "cuda" else device,
         threads=used,
         machine=processor(),
@@ -286,6 +309,22 @@ def answering(network: nn.Module, images: Tensor, precision: Format, device: str
     """What ``resnets predict`` runs on a batch."""
     engine = TorchEngine(network, device, precision)
     return lambda: engine(images)
+
+
+def exported_answering(engine: Engine | Pipeline, images: Tensor) -> Step:
+    """What an exported model's network runs on a batch that is prepared."""
+    if isinstance(engine, Pipeline):
+        batch = images.numpy()
+        return lambda: engine.logits(batch)
+    return lambda: engine(images)
+
+
+def _exported(path: Path, engine: EngineName | None, threads: int | None) -> Classifier | None:
+    """The exported model that is to run; ``None`` where a network is."""
+    if not is_export(path) and engine in (None, "pytorch"):
+        return None
+    classifier = load(path, engine=engine, threads=threads)
+    return classifier if "export" in classifier.card else None
 
 
 def plain_answering(network: nn.Module, images: Tensor, device: str) -> Step:

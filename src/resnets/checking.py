@@ -11,6 +11,7 @@ from resnets.checkpoint import read_state
 from resnets.config import TrainConfig
 from resnets.errors import ModelFileError, ResnetsError
 from resnets.prediction import load
+from resnets.prediction.exports import exports_of, is_export, read_export
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Checked:
 
 
 def check(path: str | Path) -> list[Checked]:
-    """Check a sealed model, or everything in a run folder.
+    """Check a sealed or exported model, or everything in a run folder.
 
     A model has to have the hashes of its SHA256SUMS, to be one that can be built, and to hold
     weights of the right shapes and types that are numbers; a training state the hash in its name.
@@ -43,6 +44,8 @@ def check(path: str | Path) -> list[Checked]:
                 f"no model or run folder at {path}",
                 fix="give the folder that `resnets train` or `resnets import` printed",
             )
+        if is_export(path):
+            return [_checked("export", path, _export)]
         return [_checked("sealed model", path, _model)]
     parts = [
         _checked("settings", path / "config.toml", _settings),
@@ -56,6 +59,7 @@ def check(path: str | Path) -> list[Checked]:
     ]
     if (path / "model").exists() or list(path.glob("model.*")):
         parts.append(_checked("sealed model", path / "model", _model))
+    parts += [_checked("export", export.folder, _export) for export in exports_of(path)]
     return parts
 
 
@@ -85,6 +89,11 @@ def _model(path: Path) -> str:
             fix="train or import once more, or rename that folder",
         )
     return f"{card['architecture']}, {len(classifier.classes)} classes"
+
+
+def _export(path: Path) -> str:
+    export, _ = read_export(path)
+    return f"{export.form}, {export.precision}, {len(export.card['label_names'])} classes"
 
 
 def _settings(path: Path) -> str:

@@ -1,6 +1,7 @@
 """What a network is and what it costs, alone or beside another."""
 
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -14,6 +15,7 @@ from resnets.cost import CONVENTION, BlockCost, Cost, measure
 from resnets.errors import ConfigError
 from resnets.models import Network, create_model
 from resnets.models.specs import SPECS, Spec, spec_name, spec_of
+from resnets.sealing import CARD
 
 TOLD = {"family", "source", "note", "classes", "input_size", "sides"}
 """Fields of a row that a description tells of every network."""
@@ -82,7 +84,7 @@ def describe(model: str | Path, input_size: Sequence[int] | None = None) -> Desc
 
     Args:
         model: a name from the table, with options or without (``resnet50:shortcut=C``); or a run
-            folder or sealed model.
+            folder, or a sealed or exported model.
         input_size: channels, height, width; by default what the network was made for.
 
     Raises ``UnknownName``, ``ModelFileError``, and ``ConfigError`` for a size or an option that
@@ -92,7 +94,7 @@ def describe(model: str | Path, input_size: Sequence[int] | None = None) -> Desc
     name, options, classes, made_for = text, {}, None, None
     path = Path(text)
     if text.partition(":")[0] not in SPECS and (len(path.parts) > 1 or path.exists()):
-        card = read_sealed(path).card
+        card = _card_of(path)
         name, options, classes = card["architecture"], card["options"], card["num_classes"]
         made_for = tuple(card["input_size"])
     spec = spec_of(name, options)
@@ -107,6 +109,18 @@ def describe(model: str | Path, input_size: Sequence[int] | None = None) -> Desc
         network=network,
         cost=measure(network, size),
     )
+
+
+def _card_of(path: Path) -> dict[str, Any]:
+    """What a model's ``model.json`` says; that of an export is believed, for it runs nothing."""
+    folder = path.parent if path.is_file() else path
+    try:
+        card = json.loads((folder / CARD).read_bytes())
+        if "export" in card:
+            return card
+    except (OSError, ValueError, TypeError, RecursionError):
+        pass  # no export, but perhaps a run
+    return read_sealed(path).card
 
 
 def compare(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from resnets.cli.app import AsJson, app
+from resnets.cli.app import AsJson, EngineChoice, app
 
 
 @app.command()
@@ -13,7 +13,7 @@ def benchmark(
     model: Annotated[
         str,
         typer.Argument(
-            help="a name from `resnets models`, or a run folder or a sealed model",
+            help="a name from `resnets models`, or a run folder, or a sealed or exported model",
             show_default=False,
         ),
     ],
@@ -34,6 +34,7 @@ def benchmark(
         int | None, typer.Option(help="CPU threads  [default: one per core]", min=1)
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
+    engine: EngineChoice = None,
     as_json: AsJson = False,
 ) -> None:
     """How fast this machine runs or trains a network, beside plain PyTorch."""
@@ -50,6 +51,7 @@ def benchmark(
         seconds=seconds,
         device=device,
         threads=threads,
+        engine=engine,
     )
     if as_json:
         print(json.dumps(found.to_dict()))

@@ -16,7 +16,8 @@ def show_benchmark(benchmark: Told) -> None:
         [label, *(f"{values[way][key]:,.1f}" for key in ("median", "min", "max"))]
         for way, label in WAYS.items()
     ]
-    rows[0][0] += f", {values['precision']}"
+    engine = {"pytorch": "", "onnxruntime": " by ONNX Runtime", "openvino": " by OpenVINO"}
+    rows[0][0] += f"{engine[values['engine']]}, {values['precision']}"
     heads = ["images/s", ">median", ">min", ">max"]
     title = f"{values['model']}, {size}, batches of {values['batch_size']}, {what}"
     print_table(console_for(sys.stdout), title, heads, rows)

@@ -43,6 +43,8 @@ Source = str | Path | bytes | PIL.Image.Image | np.ndarray
 Many = list[Any] | tuple[Any, ...] | Iterator[Any]
 ACCEPTED = "give a path, bytes, a PIL image or an (H, W, 3) uint8 RGB array, or a list of these"
 MEAN_IMAGE = "preprocess.mean_image"
+EXPORTS = "export"
+"""The folder in a run where its exports lie."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -282,7 +284,8 @@ class Classifier:
         from resnets.data import open_dataset
         from resnets.data.manifest import reopen
 
-        record = self.path.parent / "data.json"
+        beside = self.path.parent.parent if self.path.parent.name == EXPORTS else self.path.parent
+        record = beside / "data.json"
         if record.exists():
             recorded = json.loads(record.read_text(encoding="utf-8"))
             its_own = isinstance(data, (str, Path)) and os.path.abspath(data) == recorded["source"]

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resnets.engines import Pipeline
+from resnets.engines.onnx_file import OnnxFile
+from resnets.engines.onnx_runtime import OnnxRuntimePipeline
+from resnets.engines.open_vino import OpenVinoPipeline
 from resnets.errors import ConfigError, ModelFileError, ResnetsError
 from resnets.prediction.card import read_card
-from resnets.prediction.classifier import Classifier
+from resnets.prediction.classifier import EXPORTS, Classifier
 from resnets.sealing import CARD, SUMS, read_folder
 
 Runtime = Literal["pytorch", "onnxruntime", "openvino"]
@@ -32,7 +35,6 @@ RUNTIMES: dict[str, tuple[Runtime, ...]] = {
 }
 """What runs each format; the first is what it is proven with."""
 SUFFIXES = (".onnx", ".xml")
-FOLDER = "export"
 AGAIN = "export the model again with `resnets export`"
 
 
@@ -62,8 +64,8 @@ class Export:
 def exports_folder(path: Path) -> Path:
     """Where the exports of a run or of a sealed model lie."""
     if (path / "model").exists() or path.name == "model":
-        return (path.parent if path.name == "model" else path) / FOLDER
-    return path.with_name(f"{path.name}.{FOLDER}")
+        return (path.parent if path.name == "model" else path) / EXPORTS
+    return path.with_name(f"{path.name}.{EXPORTS}")
 
 
 def source_of(path: Path) -> str:
@@ -76,76 +78,88 @@ def is_export(path: Path) -> bool:
     """Whether a path is an exported file or the folder of one."""
     if path.suffix in SUFFIXES and path.is_file():
         return True
-    return _card_of(path) is not None
+    return _at(path) is not None
 
 
 def open_export(
     path: Path, runtime: Runtime | None = None, *, threads: int | None = None
 ) -> Classifier:
-    """Open an exported file or folder that PyTorch is not needed for.
+    """Open an exported file or folder, without PyTorch.
 
-    A file whose folder's ``model.json`` and ``SHA256SUMS`` are gone tells itself what it needs,
-    and a note says that it is unverified.
+    A file whose ``model.json`` and ``SHA256SUMS`` are not beside it tells itself what its answers
+    mean, and a note says that it is unverified.
 
-    Raises ``ModelFileError`` for what is damaged or was not exported here, ``MissingExtra``, and
+    Raises ``ModelFileError`` for what is damaged or no export, ``MissingExtra``, and
     ``ConfigError`` for a runtime that cannot run it.
     """
-    folder = path.parent if path.is_file() else path
-    card = _card_of(folder)
-    form = card["export"]["format"] if card else _form(path)
-    if path.is_file() and path.name != FILES[form][0]:
-        card, form = None, _form(path)
-    runtime = runtime or RUNTIMES[form][0]
+    export = _at(path)
+    if export is not None:
+        export, files = read_export(export.folder)
+    else:
+        files = _read(path, [path, path.with_suffix(".bin")][: 1 + (path.suffix == ".xml")])
+    form = export.form if export else ("onnx" if path.suffix == ".onnx" else "openvino")
+    its_own = RUNTIMES[form][0]
+    runtime = runtime or its_own
     if runtime not in RUNTIMES[form]:
         raise ConfigError(
             f"{runtime} cannot run the {form} export {path}",
             fix=f"use --engine {' or '.join(RUNTIMES[form])}",
         )
-    notes: list[str] = []
-    if card is None:
-        files = {path.name: path.read_bytes()}
-        if form == "openvino":
-            files["model.bin"] = path.with_suffix(".bin").read_bytes()
-        notes.append(f"{path} is unverified: its {CARD} and {SUMS} are not beside it")
-    else:
-        files = read_folder(folder, (*FILES[form], CARD))
-        card = json.loads(files.pop(CARD))
-        if runtime != RUNTIMES[form][0]:
-            if card["export"]["precision"] == "int8":
-                raise ConfigError(
-                    f"{folder} is int8 for {RUNTIMES[form][0]}: {runtime} needs it otherwise",
-                    fix=f"export it with --format {runtime} --precision int8",
-                )
-            notes.append(
-                f"{folder} was proven with {RUNTIMES[form][0]}; {runtime} may answer otherwise"
-            )
-    precision = card["export"]["precision"] if card else ""
-    pipeline, told = _pipeline(list(files.values()), path, form, runtime, precision, threads)
+    pipeline, told = _pipeline(files, path, form, runtime, threads)
     try:
-        card = card or _told_card(told)
+        card = dict(export.card) if export else _told_card(told)
         classes, preprocess = read_card(card)
+        precision = card["export"]["precision"]
     except Exception as cause:  # whatever the file holds, it raises what it leads to
         why = cause.problem if isinstance(cause, ResnetsError) else repr(cause)
         raise ModelFileError(
-            f"{path} does not say what its answers mean: {why}", fix=AGAIN
+            f"{path} does not say what its answers mean: {why}",
+            fix="give a file that `resnets export` has written",
         ) from cause
+    if isinstance(pipeline, OpenVinoPipeline):
+        if form == "onnx" and precision == "int8":
+            raise ConfigError(
+                f"{path} is int8 for ONNX Runtime; OpenVINO answers wrongly with it",
+                fix="export the model with --format openvino --precision int8",
+            )
+        pipeline.precision = "bf16" if precision == "bf16" else "f32"
+    notes = []
+    if export is None:
+        notes.append(f"{path} is unverified: its {CARD} and {SUMS} are not beside it")
+    elif runtime != its_own:
+        notes.append(f"{path} was proven with {its_own}; {runtime} may answer otherwise")
     return Classifier(
         network=None,
         engine=pipeline,
         classes=classes,
         preprocess=preprocess,
         mean_image=None,
-        card=dict(card),
-        path=folder if not notes or path.is_dir() else path,
+        card=card,
+        path=export.folder if export else path,
         notes=tuple(notes),
     )
+
+
+def read_export(folder: Path) -> tuple[Export, list[bytes]]:
+    """An export's card and its model files, with the hashes they should have.
+
+    Raises ``ModelFileError``.
+    """
+    export = _at(folder)
+    if export is None:
+        raise ModelFileError(f"{folder} is no export", fix=AGAIN)
+    try:
+        files = read_folder(folder, (*FILES[export.form], CARD))
+        return Export(folder, json.loads(files.pop(CARD))), list(files.values())
+    except OSError as cause:
+        raise ModelFileError(f"{folder} is not whole: {cause}", fix=AGAIN) from cause
 
 
 def exports_of(path: Path) -> list[Export]:
     """The exports beside a run or a sealed model, those of earlier models among them."""
     folders = sorted(exports_folder(path).glob("*-*"))
-    found = [(folder, _card_of(folder)) for folder in folders if not _passing(folder)]
-    return [Export(folder, card) for folder, card in found if card is not None]
+    found = [_at(folder) for folder in folders if folder.suffix not in (".new", ".old")]
+    return [export for export in found if export is not None]
 
 
 def choose(path: Path, runtime: Runtime | None = None) -> tuple[Export | None, list[str]]:
@@ -181,24 +195,16 @@ def choose(path: Path, runtime: Runtime | None = None) -> tuple[Export | None, l
 
 
 def _pipeline(
-    files: list[bytes], path: Path, form: str, runtime: Runtime, precision: str, threads: int | None
+    files: list[bytes], path: Path, form: str, runtime: Runtime, threads: int | None
 ) -> tuple[Pipeline, Mapping[str, str]]:
     """What runs the files, and what they tell of themselves."""
-    if form == "onnx":
-        from resnets.engines.onnx_file import OnnxFile
-
-        file = OnnxFile(files[0], where=path)
-        if runtime == "onnxruntime":
-            from resnets.engines.onnx_runtime import OnnxRuntimePipeline
-
-            return OnnxRuntimePipeline(file, threads=threads), file.metadata
-    from resnets.engines.open_vino import OpenVinoPipeline
-
-    pipeline = OpenVinoPipeline(*files, where=path, threads=threads)
-    told = file.metadata if form == "onnx" else pipeline.metadata
-    if (precision or told.get("precision")) == "bf16":
-        pipeline.precision = "bf16"
-    return pipeline, told
+    if form == "openvino":
+        pipeline = OpenVinoPipeline(*files, where=path, threads=threads)
+        return pipeline, pipeline.metadata
+    file = OnnxFile(files[0], where=path)
+    if runtime == "openvino":
+        return OpenVinoPipeline(files[0], where=path, threads=threads), file.metadata
+    return OnnxRuntimePipeline(file, threads=threads), file.metadata
 
 
 def _told_card(told: Mapping[str, str]) -> dict[str, Any]:
@@ -211,19 +217,19 @@ def _told_card(told: Mapping[str, str]) -> dict[str, Any]:
     return card | {"architecture": told["architecture"], "export": export}
 
 
-def _form(path: Path) -> str:
-    return "onnx" if path.suffix == ".onnx" else "openvino"
-
-
-def _card_of(folder: Path) -> Mapping[str, Any] | None:
-    """The card of an export's folder; ``None`` where it is no such folder."""
+def _at(path: Path) -> Export | None:
+    """The export whose folder, or a model file of it, this is; its card is not verified yet."""
+    folder = path.parent if path.is_file() else path
     try:
         card = json.loads((folder / CARD).read_bytes())
-        return card if card["export"]["format"] in FILES else None
+        names = FILES[card["export"]["format"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return Export(folder, card) if path == folder or path.name in names else None
 
 
-def _passing(folder: Path) -> bool:
-    """Whether a folder is one that is being written or was replaced."""
-    return folder.suffix in (".new", ".old")
+def _read(path: Path, files: list[Path]) -> list[bytes]:
+    try:
+        return [file.read_bytes() for file in files]
+    except OSError as cause:
+        raise ModelFileError(f"{path} cannot be read: {cause}", fix=AGAIN) from cause
