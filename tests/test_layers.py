@@ -29,7 +29,10 @@ ROOT = Path(resnets.__file__).parent
 
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "rich", "safetensors")
 """What `resnets --help` does not need and would have to wait for."""
-WITHOUT_TORCH = ["cli", "config", "console", "decoding", "errors", "machine", "metrics"]
+WITHOUT_TORCH = [
+    *("cli", "config", "console", "decoding", "errors", "evaluation", "machine", "metrics"),
+    *("prediction", "sealing"),
+]
 
 
 def imported_parts(source: str) -> set[str]:
