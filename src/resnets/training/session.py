@@ -346,7 +346,7 @@ class Session:
             where = write_report(
                 self.folder.path,
                 dataset=self.dataset,
-                samples=first_images(self.task, self.dataset.splits["train"]),
+                samples=first_images(self.task, self.train_split),
             )
         except CannotGoOn as refused:
             self.display.line(f"no report: {refused.problem}")
