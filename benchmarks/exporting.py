@@ -110,6 +110,7 @@ def eager(batch: torch.Tensor) -> Answer:
 
 def rate(answer: Answer, images: int) -> float:
     """Images per second, of the median batch."""
+    answer()  # threads of the one before may still be turning
     took: list[float] = []
     end = time.perf_counter() + SECONDS
     while len(took) < 3 or time.perf_counter() < end:

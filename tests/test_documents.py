@@ -54,7 +54,10 @@ def desk(tmp_path, monkeypatch):
 
 def test_the_commands_of_the_readme_run_in_order(desk):
     shown = commands("README.md", "resnets")
-    steps = "train evaluate predict models describe describe verify train train import check"
+    steps = (
+        "train evaluate predict report calibrate explain models describe describe verify train "
+        "train import check"
+    )
     assert [command.split()[1] for command in shown] == steps.split()
     for command in shown:
         words = shlex.split(SHORT.sub("--epochs 2", command))

@@ -88,6 +88,8 @@ class Explainer:
     classes: tuple[str, ...]
     preprocess: Preprocess
     mean_image: Tensor | None = None
+    temperature: float = 1.0
+    """What the logits are divided by, for the probabilities that are told."""
 
     def explain(
         self,
@@ -116,7 +118,8 @@ class Explainer:
         asked = None if label is None else self.index_of(label)
         pixels, batch = self.batch(image)
         with torch.no_grad(), exact():
-            probabilities = torch.softmax(self.network(batch).cpu().double(), dim=1)[0]
+            logits = self.network(batch).cpu().double() / self.temperature
+        probabilities = torch.softmax(logits, dim=1)[0]
         ranked = torch.argsort(probabilities, descending=True, stable=True).tolist()
         first = ranked[0] if asked is None else asked
         indices = [first, *(index for index in ranked if index != first)][:2]

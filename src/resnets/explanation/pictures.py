@@ -15,6 +15,7 @@ from resnets.console import percent, printable
 from resnets.explanation.colours import Picture, overlay
 from resnets.explanation.explaining import Explanation
 from resnets.explanation.faithfulness import blurred
+from resnets.explanation.maps import Method
 from resnets.sealing import make_folder, write_durably
 
 LEAST = 224
@@ -23,6 +24,7 @@ MARGIN = 10
 LINE = 17
 TEXT = 13
 PAPER, INK, FADED = (255, 255, 255), (20, 20, 20), (110, 110, 110)
+SMOOTHED: tuple[Method, ...] = ("integrated-gradients",)
 FONTS = ("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf", "msyh.ttc", "PingFang.ttc")
 """Looked for where a name has letters that the font in Pillow lacks."""
 
@@ -34,6 +36,7 @@ def picture(explanation: Explanation) -> Image.Image:
     """The image, and laid over it the map of each class, each scaled to its own largest value."""
     image = explanation.image
     where = f" at {explanation.at}" if explanation.at else ""
+    where += ", smoothed" if explanation.method in SMOOTHED else ""
     panels: list[tuple[Picture, Caption]] = [
         (image, ("as the network saw it", f"{explanation.method}{where}"))
     ]
@@ -52,7 +55,7 @@ def picture(explanation: Explanation) -> Image.Image:
 def _shown(explanation: Explanation, index: int) -> NDArray[np.float32]:
     """What speaks for a class, (H, W); single pixels, of which no eye makes a shape, smoothed."""
     values = np.maximum(explanation.enlarged(index), 0)
-    if explanation.method != "integrated-gradients":
+    if explanation.method not in SMOOTHED:
         return values
     return blurred(torch.from_numpy(values)[None, None])[0, 0].numpy()
 

@@ -205,7 +205,9 @@ class Classifier:
         from resnets.models import Network
 
         assert isinstance(self.model, Network)  # noqa: S101
-        return Explainer(self.model, self.classes, self.preprocess, self.mean_image)
+        return Explainer(
+            self.model, self.classes, self.preprocess, self.mean_image, self.temperature
+        )
 
     def embed(
         self, source: Iterable[str | Path] | Dataset, *, progress: Callable[[], None] | None = None

@@ -16,9 +16,6 @@ from resnets.engines import Pipeline
 from resnets.engines.onnx_file import OnnxFile
 from resnets.engines.onnx_runtime import OnnxRuntimePipeline
 from resnets.engines.open_vino import OpenVinoPipeline
-from resnets.engines.onnx_file import OnnxFile
-from resnets.engines.onnx_runtime import OnnxRuntimePipeline
-from resnets.engines.open_vino import OpenVinoPipeline
 from resnets.errors import ConfigError, ModelFileError, ResnetsError
 from resnets.prediction.card import read_card
 from resnets.prediction.classifier import EXPORTS, Classifier

@@ -284,9 +284,7 @@ def _pictures(title: str, rows: list[dict[str, Any]], picture: Picture) -> str:
             f"<figure>{shown}<figcaption><b>{text(row['label'])}</b> answered {answers}"
             f"<br><small>{text(row['name'])}</small></figcaption></figure>"
         )
-    missing = f"<p class='note'>{gone} of these pictures are not to be had any more</p>" * bool(
-        gone
-    )
+    missing = f"<p class='note'>{gone} of these pictures cannot be read any more</p>" * bool(gone)
     kind = "pictures small" if small else "pictures"
     return f"<h2>{title}</h2>{missing}<div class='{kind}'>{''.join(figures)}</div>"
 

@@ -107,9 +107,8 @@ class Scorer:
         engine = self._engine(weights, self.task.config.precision)
         return self._accuracy_and_loss(engine, split)
 
-    def final(self, weights: dict[str, Tensor]) -> dict[str, Predictions]:
-        """The answers in fp32 to test, and to the part of val that calibrates; no data, no part."""
-        parts = closing_parts(self.dataset.splits)
+    def final(self, weights: dict[str, Tensor], parts: dict[str, Split]) -> dict[str, Predictions]:
+        """The answers in fp32 to each of the ``closing_parts``."""
         self.display.begin("scoring", sum(map(len, parts.values())))
 
         def scored(done: int, total: int) -> None:

@@ -94,10 +94,12 @@ class Session:
         if saved:
             self._restore(saved, exact)
         self.features = self._features() if self.task.from_features else {}
+        self.closing = closing_parts(self.dataset.splits)
         if config.cache and not self.features:
             parts = cached(self.task, self.dataset.splits, self.display)
             self.train_split = parts.get("train", self.train_split)
             self.validation = parts.get("val", self.validation)
+            self.closing = closing_parts(self.dataset.splits | parts)
         self.budget = self._budget()
 
     def run(self, *, again: str = "the same command") -> None:
@@ -131,7 +133,7 @@ class Session:
                 )
                 self.folder.write_metrics(self.state.rows)
                 self.save_locked()
-                predictions = self.scorer.final(self._chosen_weights())
+                predictions = self.scorer.final(self._chosen_weights(), self.closing)
                 for name, answers in predictions.items():
                     answers.save(self.folder.predictions(name))
             except (StopRequested, CannotGoOn, DataError) as reason:
@@ -243,13 +245,13 @@ class Session:
 
     def _budget(self) -> Budget | None:
         """What the time is planned with. Raises ``ConfigError`` where it is too short to score."""
-        seconds, splits = self.config.budget, self.dataset.splits
+        seconds = self.config.budget
         if not seconds:
             return None
         validating, scoring = self.scorer.seconds_per_image()
         if self.features:
             validating = 0.0
-        closing = scoring * sum(map(len, closing_parts(splits).values())) + CLOSING
+        closing = scoring * sum(map(len, self.closing.values())) + CLOSING
         left = self.started + seconds - time.monotonic()
         if self.state.step == 0 and closing > left / 2:
             raise ConfigError(
@@ -346,7 +348,7 @@ class Session:
             where = write_report(
                 self.folder.path,
                 dataset=self.dataset,
-                samples=first_images(self.task, self.dataset.splits["train"]),
+                samples=first_images(self.task, self.train_split),
             )
         except CannotGoOn as refused:
             self.display.line(f"no report: {refused.problem}")
