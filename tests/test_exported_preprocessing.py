@@ -87,7 +87,7 @@ def test_onnx_s_own_definition_gives_the_same():
     from onnx.reference import ReferenceEvaluator
 
     preprocess = settings(interpolation="bicubic", crop_pct=0.9)
-    evaluator = ReferenceEvaluator(onnx.load_from_string(graph(preprocess)))
+    evaluator = ReferenceEvaluator(graph(preprocess))
     few = SIZES[:5]
     assert worst(preprocess, None, lambda i: evaluator.run(None, {IMAGE: i})[0], few) < LEVELS
 

@@ -10,10 +10,10 @@ import pytest
 import safetensors.torch
 import torch
 
-import resnets.exporting.exporting as flow
 from resnets.checking import check
 from resnets.errors import ConfigError, DataError, MissingExtra, ModelFileError
-from resnets.exporting import GateFailed, export_model
+from resnets.exporting import Form, GateFailed, Precision, export_model
+from resnets.exporting.forms import write_form
 from resnets.exporting.proof import find_failure, prove
 from resnets.models import create_model
 from resnets.prediction import load
@@ -24,7 +24,8 @@ from test_layers import loaded_after
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
-FORMS = [
+WRITING = "resnets.exporting.exporting.write_form"
+FORMS: list[tuple[Form, Precision]] = [
     ("onnx", "fp32"),
     ("onnx", "bf16"),
     ("onnx", "int8"),
@@ -171,6 +172,22 @@ def test_a_tampered_export_is_refused(form, exports, tmp_path):
     assert [part.whole for part in check(folder)] == [False]
 
 
+def test_a_file_whose_names_do_not_fit_its_outputs_is_refused(run, exports, tmp_path):
+    import onnx
+
+    made = onnx.load(exports["onnx", "fp32"].path / "model.onnx")
+    for entry in made.metadata_props:
+        if entry.key == "label_names":
+            entry.value = '["one"]'
+    onnx.save(made, tmp_path / "alone.onnx")
+    with pytest.raises(ModelFileError, match="2 probabilities for 1 classes"):
+        load(tmp_path / "alone.onnx").predict(photos(run)[0])
+    made.graph.initializer[0].dims[0] += 1
+    onnx.save(made, tmp_path / "torn.onnx")
+    with pytest.raises(ModelFileError, match="ONNX Runtime"):
+        load(tmp_path / "torn.onnx").predict(photos(run)[0])
+
+
 def test_a_tampered_card_is_refused(exports, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(exports["onnx", "fp32"].path, folder)
@@ -242,7 +259,7 @@ def test_what_an_export_cannot_do_is_said(run, exports):
     folder = exports["onnx", "fp32"].path
     for settings in ({"tta": "flip"}, {"device": "cuda"}):
         with pytest.raises(ConfigError, match="answers on the CPU"):
-            load(folder, **settings)
+            load(folder, **settings)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="cannot be looked into"):
         load(folder).explain(photos(run)[0])
     with pytest.raises(ConfigError, match="openvino cannot run the safetensors"):
@@ -280,7 +297,7 @@ def scrambled(written):
 @pytest.mark.parametrize(("form", "precision"), [("onnx", "fp32"), ("openvino", "bf16")])
 def test_an_export_that_answers_otherwise_is_not_kept(form, precision, run, exports, monkeypatch):
     before = contents(exports[form, precision].path)
-    monkeypatch.setattr(flow, "write_form", scrambled(flow.write_form))
+    monkeypatch.setattr(WRITING, scrambled(write_form))
     with pytest.raises(GateFailed, match="not exported") as failed:
         export_model(run, form, precision, max_drop=0)
     assert failed.value.exit_code == 1 and failed.value.proof.failure
@@ -290,11 +307,14 @@ def test_an_export_that_answers_otherwise_is_not_kept(form, precision, run, expo
 
 def test_int8_with_ranges_of_other_images_fails_the_gate(run, exports, monkeypatch):
     """Ranges taken from black images clamp everything that a real one shows."""
-    import resnets.exporting.forms as forms
+    from resnets.exporting.quantising import typical
 
     before = contents(exports["onnx", "int8"].path)
-    real = forms.typical
-    monkeypatch.setattr(forms, "typical", lambda network, images, n: real(network, 0 * images, n))
+
+    def black(network, images, at_once):
+        return typical(network, 0 * images, at_once)
+
+    monkeypatch.setattr("resnets.exporting.forms.typical", black)
     with pytest.raises(GateFailed):
         export_model(run, "onnx", "int8", max_drop=0.5)
     assert contents(exports["onnx", "int8"].path) == before
@@ -387,7 +407,7 @@ def test_the_command_exports_and_fails_as_it_should(run, tmp_path, monkeypatch, 
     assert code == 0 and "the gate is weak" in out and "paired interval" in out
     assert (tmp_path / "out" / "model.safetensors").exists()
     before = contents(tmp_path / "out")
-    monkeypatch.setattr(flow, "write_form", scrambled(flow.write_form))
+    monkeypatch.setattr(WRITING, scrambled(write_form))
     code, out, err = resnets(*export)
     assert code == 1 and "answers that changed" in out and "not exported" in err
     assert contents(tmp_path / "out") == before

@@ -30,15 +30,22 @@ class OnnxRuntimePipeline:
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) of any size -> (C, h, w), what the network reads."""
-        return self._preprocessing.run([BATCH], {IMAGE: image})[0][0]
+        return self._run("_preprocessing", BATCH, {IMAGE: image})[0]
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, C, h, w) as ``prepare`` makes them -> (N, classes)."""
-        return self._network.run([LOGITS], {BATCH: batch})[0]
+        return self._run("_network", LOGITS, {BATCH: batch})
 
     def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) of any size -> (classes,), by the whole graph."""
-        return self._whole.run([PROBABILITY], {IMAGE: image})[0]
+        return self._run("_whole", PROBABILITY, {IMAGE: image})
+
+    def _run(self, part: str, output: str, inputs: dict[str, NDArray[Any]]) -> Any:
+        session = getattr(self, part)
+        try:
+            return session.run([output], inputs)[0]
+        except Exception as cause:  # its errors have no base of their own
+            raise self._refusal("cannot run", cause) from cause
 
     @cached_property
     def _preprocessing(self) -> Any:
@@ -60,8 +67,11 @@ class OnnxRuntimePipeline:
             return self._onnxruntime.InferenceSession(
                 self.file.cut([first], [last]), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as cause:  # its errors have no base of their own
-            raise ModelFileError(
-                f"ONNX Runtime cannot load {self.file.where}: {cause}",
-                fix="export the model again, or install the version of onnxruntime it was made for",
-            ) from cause
+        except Exception as cause:
+            raise self._refusal("cannot load", cause) from cause
+
+    def _refusal(self, what: str, cause: Exception) -> ModelFileError:
+        return ModelFileError(
+            f"ONNX Runtime {what} {self.file.where}: {cause}",
+            fix="export the model again, or install the version of onnxruntime it was made for",
+        )

@@ -73,7 +73,11 @@ class OpenVinoPipeline:
         ever (openvino 2026.4).
         """
         with self._running:
-            return getattr(self, part).infer([np.ascontiguousarray(value)])[0].copy()
+            request = getattr(self, part)
+            try:
+                return request.infer([np.ascontiguousarray(value)])[0].copy()
+            except RuntimeError as cause:
+                raise self._refusal(f"cannot run {self.where}: {cause}") from cause
 
     @cached_property
     def _whole(self) -> Any:

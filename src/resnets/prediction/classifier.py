@@ -17,7 +17,7 @@ from resnets.console import percent
 from resnets.data.sources import Dataset, FileImages
 from resnets.decoding import decode
 from resnets.engines import Engine, Pipeline
-from resnets.errors import ConfigError, DataError, UnreadableImage
+from resnets.errors import ConfigError, DataError, ModelFileError, UnreadableImage
 from resnets.evaluation import (
     BATCH_SIZE,
     Answer,
@@ -246,6 +246,11 @@ class Classifier:
     def _ranked(self, logits: Floats, top: int) -> list[Prediction]:
         if top < 1:
             raise ConfigError(f"top={top} asks for no answer", fix="ask for 1 or more labels")
+        if len(logits) != len(self.classes):
+            raise ModelFileError(
+                f"{self.path} gives {len(logits)} probabilities for {len(self.classes)} classes",
+                fix="export the model again",
+            )
         probabilities = softmax(logits, self.temperature)
         order = np.argsort(-probabilities, kind="stable")[:top]
         return [Prediction(self.classes[index], float(probabilities[index])) for index in order]

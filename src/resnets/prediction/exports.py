@@ -58,7 +58,7 @@ class Export:
     @property
     def times_pytorch(self) -> float:
         """How many times faster than the sealed model it was when it was exported."""
-        return self.card["export"]["proof"]["times_pytorch"]
+        return float(self.card["export"]["proof"]["times_pytorch"])
 
 
 def exports_folder(path: Path) -> Path:
@@ -175,7 +175,12 @@ def choose(path: Path, runtime: Runtime | None = None) -> tuple[Export | None, l
         its_own = RUNTIMES[export.form][0]
         if runtime not in (None, its_own):
             continue
-        if export.card["export"]["source"] != current:
+        try:
+            source, _ = export.card["export"]["source"], export.times_pytorch
+        except (KeyError, TypeError, ValueError):
+            notes.append(f"{export.folder} is passed over: its {CARD} tells no proof")
+            continue
+        if source != current:
             notes.append(f"{export.folder} is of an earlier model: {AGAIN}")
         elif its_own != "pytorch" and importlib.util.find_spec(its_own) is None:
             notes.append(f"{export.folder} is passed over: {its_own} is not installed")
