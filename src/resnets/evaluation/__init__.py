@@ -4,7 +4,6 @@ from resnets.evaluation.answering import (
     BATCH_SIZE,
     Answer,
     predict_logits,
-    reason,
     run_over,
     stream_logits,
 )
@@ -37,7 +36,6 @@ __all__ = [
     "predict_logits",
     "predict_split",
     "read_predictions",
-    "reason",
     "run_over",
     "score",
     "stream_logits",
