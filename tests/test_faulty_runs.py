@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,43 +112,40 @@ def some(events: list[Any], few: int) -> list[Any]:
     return [events[(2 * place + 1) * len(events) // (2 * count)] for place in range(count)]
 
 
-@needs_strace
-def test_a_run_killed_at_any_call_is_ended_by_the_same_command(bench: Bench) -> None:
+def hold(
+    bench: Bench, what: str, fault: Callable[[Event], str], check: Callable[..., None]
+) -> None:
+    """Inject a fault at some calls, check how each run ends, and end it by the same command."""
     began, good, events = time.monotonic(), 0, some(bench.events, 1)
     for event in events:
         shutil.rmtree(bench.out, ignore_errors=True)
-        done = train(bench.photos, bench.out, *event.strace("signal=KILL"))
-        assert done.returncode == -9, (event.trace, event.number, done)
+        check(event, train(bench.photos, bench.out, *event.strace(fault(event))))
         good += bench.ends_the_same()
-    record(
-        "runs killed at a system call under their folder that ended with the same bits",
-        good,
-        len(events),
-        time.monotonic() - began,
-    )
+    record(what, good, len(events), time.monotonic() - began)
     assert good == len(events)
+
+
+@needs_strace
+def test_a_run_killed_at_any_call_is_ended_by_the_same_command(bench: Bench) -> None:
+    def killed(event: Event, done: Any) -> None:
+        assert done.returncode == -9, (event.trace, event.number, done)
+
+    what = "runs killed at a system call under their folder that ended with the same bits"
+    hold(bench, what, lambda _: "signal=KILL", killed)
 
 
 @pytest.mark.slow
 @needs_strace
 def test_a_run_refused_at_any_call_tells_it_and_can_be_ended(bench: Bench) -> None:
-    began, good, events = time.monotonic(), 0, some(bench.events, 1)
-    for event in events:
-        shutil.rmtree(bench.out, ignore_errors=True)
-        done = train(bench.photos, bench.out, *event.strace(f"error={ERRORS[event.call]}"))
+    def told(event: Event, done: Any) -> None:
         where = (event.call, event.number, done)
         assert "(INJECTED)" in event.log.read_text(), where
         assert done.returncode in (0, 2, 3) and "Traceback" not in done.stderr, where
         if done.returncode:
             assert str(bench.out) in done.stderr and "fix:" in done.stderr, where
-        good += bench.ends_the_same()
-    record(
-        "runs refused at a system call under their folder: told, ended with the same bits",
-        good,
-        len(events),
-        time.monotonic() - began,
-    )
-    assert good == len(events)
+
+    what = "runs refused at a system call under their folder: told, ended with the same bits"
+    hold(bench, what, lambda event: f"error={ERRORS[event.call]}", told)
 
 
 @pytest.mark.slow

@@ -168,7 +168,8 @@ def test_the_page_loads_nothing_and_holds_its_pictures(runs):
     assert any(name.startswith("test/") and "<b>" in name for name in page.words)  # as text
 
 
-def test_training_samples_are_those_that_training_saw(runs, monkeypatch):
+@pytest.mark.parametrize("batch_size", [8, 50])  # fewer than are shown, and more
+def test_training_samples_are_those_that_training_saw(runs, monkeypatch, batch_size):
     from resnets.training import loop, seeing
 
     seen = []
@@ -180,10 +181,13 @@ def test_training_samples_are_those_that_training_saw(runs, monkeypatch):
 
     monkeypatch.setattr(loop, "add_gradients", watched)
     data, _ = runs
-    out = data.parent / "watched"
-    run = fit(data, model="resnet20", epochs=1, precision="fp32", out=out)
+    out = data.parent / f"watched{batch_size}"
+    settings = {"model": "resnet20", "epochs": 1, "precision": "fp32", "batch_size": batch_size}
+    run = fit(data, out=out, **settings)
     task, first = seen[0]
+    assert len(first) == batch_size
     shown = seeing.first_images(task, run.classifier.opened(None, "train", None).splits["train"])
+    assert len(shown) == min(batch_size, 16)
     expected = seeing.visible(first[: len(shown)].float(), task.preprocess, task.mean_image)
     np.testing.assert_array_equal(np.stack(shown), expected)
 

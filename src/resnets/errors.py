@@ -37,6 +37,10 @@ class DataError(ResnetsError, ValueError):
 class UnreadableImage(DataError):
     """One file that is no image we can read; the message names the reason."""
 
+    def reason(self, name: str) -> str:
+        """Why it cannot be read, without its name, which is told beside it."""
+        return self.problem.partition(f"{name}: ")[2] or self.problem
+
 
 class ModelFileError(ResnetsError, ValueError):
     """A sealed model or a training state that is missing, damaged or does not fit."""

@@ -160,7 +160,7 @@ def mcnemar(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     McNemar 1947 with the binomial distribution: of the images that one alone has right, each is
     as likely the one's as the other's. (N,) each; 1 where there is no such image.
     """
-    ours, theirs = _alone(right, other)
+    ours, theirs = alone(right, other)
     n = ours + theirs
     tail = sum(math.comb(n, k) for k in range(min(ours, theirs) + 1))
     return min(1.0, tail / 2 ** (n - 1)) if n else 1.0
@@ -175,7 +175,7 @@ def paired_interval(
     based on paired data", method 10: the two Wilson intervals, squared and added, with the
     correlation of the pairs.
     """
-    ours, theirs = _alone(right, other)
+    ours, theirs = alone(right, other)
     n, both = len(right), int((right & other).sum())
     neither = n - both - ours - theirs
     first, second = (both + ours) / n, (both + theirs) / n
@@ -197,7 +197,7 @@ def paired_interval(
     )
 
 
-def _alone(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[int, int]:
+def alone(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[int, int]:
     """How many images the first alone has right, and how many the other alone."""
     if right.shape != other.shape or right.ndim != 1 or not len(right):
         raise ValueError(

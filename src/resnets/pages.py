@@ -22,12 +22,10 @@ def thumbnail(pixels: np.ndarray, side: int, *, alt: str = "") -> str:
     """An (H, W, C) uint8 image as an ``img`` no larger than (side, side), within the page."""
     shown = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).convert("RGB")
     file = io.BytesIO()
-    if max(shown.size) <= 64:  # small pictures stay exact
-        shown.save(file, "PNG")
-    else:
+    kind = "png" if max(shown.size) <= 64 else "jpeg"  # small pictures stay exact
+    if kind == "jpeg":
         shown.thumbnail((side, side))
-        shown.save(file, "JPEG", quality=80)
-    kind = "png" if file.getvalue().startswith(b"\x89PNG") else "jpeg"
+    shown.save(file, kind, quality=80)
     data = base64.b64encode(file.getvalue()).decode()
     return f'<img alt="{text(alt)}" src="data:image/{kind};base64,{data}">'
 

@@ -49,7 +49,6 @@ def explain(
     from resnets.console import Progress, show_explanation
     from resnets.decoding import decode
     from resnets.errors import UnreadableImage
-    from resnets.evaluation import reason
     from resnets.explanation import PictureNames, Units, picture, write_picture
     from resnets.prediction import find_images, load
 
@@ -69,7 +68,7 @@ def explain(
             try:
                 pixels = decode(file, background=classifier.preprocess.background)
             except UnreadableImage as error:
-                row["error"] = reason(error, str(file))
+                row["error"] = error.reason(str(file))
                 failed = True
             else:
                 found = explainer.explain(pixels, method=method, at=at, label=label, check=check)

@@ -41,11 +41,11 @@ def report(
             say(f"comparison: {out}")
         return
     where = report_again(runs[0], out=out, data_dir=data_dir)
-    run = read_run(runs[0])
+    facts = facts_of(read_run(runs[0])) if as_json or png else {}
     if as_json:
-        print(json.dumps(facts_of(run)))
+        print(json.dumps(facts))
     else:
         say(f"report: {where}")
-    if png:
-        for file in save_plots(facts_of(run), png):
-            say(f"picture: {file}") if not as_json else None
+    for file in save_plots(facts, png) if png else ():
+        if not as_json:
+            say(f"picture: {file}")

@@ -60,7 +60,7 @@ def show_headlines(scores: Told) -> None:
     console = console_for(sys.stdout)
     title = printable(f"{values['split']} of {values['data']}", encoding=console.encoding)
     print_table(
-        console, title, ["", ">value", ">95 % interval", "by", ">images"], _headlines(values)
+        console, title, ["", ">value", ">95 % interval", "by", ">images"], headlines(values)
     )
     if told := _selective(values):
         say(f"{told}\n")
@@ -117,20 +117,21 @@ def show_predictions(rows: Iterable[Told]) -> None:
         say(printable(f"{values['file']}  {told}"))
 
 
-def _headlines(values: dict[str, Any]) -> list[list[str]]:
-    rows = []
-    for key, name, in_percent in HEADLINES:
-        if (score := values[key]) is None:
-            continue
-        scale, digits = (100, ".1f") if in_percent else (1, ".3f")
-        value, low, high = (
-            format(scale * score[part], digits) for part in ("value", "low", "high")
-        )
-        unit = " %" if in_percent else ""
-        rows.append(
-            [name, value + unit, f"{low} to {high}{unit}", score["interval"], f"{score['n']:,}"]
-        )
-    return rows
+def headline(score: dict[str, Any], in_percent: bool) -> tuple[str, str]:
+    """A score and its interval, as people read them."""
+    scale, digits = (100, ".1f") if in_percent else (1, ".3f")
+    value, low, high = (format(scale * score[part], digits) for part in ("value", "low", "high"))
+    unit = " %" if in_percent else ""
+    return value + unit, f"{low} to {high}{unit}"
+
+
+def headlines(values: dict[str, Any]) -> list[list[str]]:
+    """Rows of name, value, interval, how it was found, and images; ``values`` are scores'."""
+    return [
+        [name, *headline(score, in_percent), score["interval"], f"{score['n']:,}"]
+        for key, name, in_percent in HEADLINES
+        if (score := values[key]) is not None
+    ]
 
 
 def _selective(values: dict[str, Any]) -> str | None:

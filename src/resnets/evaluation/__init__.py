@@ -5,7 +5,6 @@ from resnets.evaluation.answering import (
     Answer,
     in_colour,
     predict_logits,
-    reason,
     run_over,
     stream_logits,
 )
@@ -39,7 +38,6 @@ __all__ = [
     "predict_logits",
     "predict_split",
     "read_predictions",
-    "reason",
     "run_over",
     "score",
     "stream_logits",

@@ -121,11 +121,6 @@ def _stream(
         yield from _answers(run, batch)
 
 
-def reason(error: UnreadableImage, name: str) -> str:
-    """Why an image cannot be read, without its name, which is told beside it."""
-    return error.problem.partition(f"{name}: ")[2] or error.problem
-
-
 def _answers(
     run: Callable[[list[Any]], Iterable[Row]], batch: list[Any]
 ) -> Iterator[Row | UnreadableImage]:

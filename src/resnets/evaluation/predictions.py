@@ -15,7 +15,7 @@ from resnets.config import Preprocess
 from resnets.data.sources import LeftOut, Split
 from resnets.engines import Engine, Pipeline
 from resnets.errors import ConfigError, DataError, ModelFileError, UnreadableImage
-from resnets.evaluation.answering import BATCH_SIZE, predict_logits, reason
+from resnets.evaluation.answering import BATCH_SIZE, predict_logits
 from resnets.evaluation.scores import Scores, score
 from resnets.metrics import Floats, Ints
 from resnets.sealing import make_folder, write_durably
@@ -152,7 +152,7 @@ def predict_split(
     for index, answer in enumerate(answers):
         if isinstance(answer, UnreadableImage):
             read[index] = False
-            unreadable.append(LeftOut(split.names[index], reason(answer, split.names[index]), name))
+            unreadable.append(LeftOut(split.names[index], answer.reason(split.names[index]), name))
         else:
             logits[index] = answer
         if progress:

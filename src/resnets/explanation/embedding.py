@@ -170,7 +170,7 @@ def gather(
     unreadable: list[tuple[str, str]] = []
     for name, label, row in zip(names, labels, rows, strict=True):
         if isinstance(row, UnreadableImage):
-            unreadable.append((name, row.problem.partition(f"{name}: ")[2] or row.problem))
+            unreadable.append((name, row.reason(name)))
         else:
             kept.append((name, label, row))
         if progress:

@@ -26,7 +26,6 @@ from resnets.evaluation import (
     combine,
     match_classes,
     predict_split,
-    reason,
     run_over,
     stream_logits,
 )
@@ -121,7 +120,7 @@ class Classifier:
         answers = self._answers(read, self._decode, batch_size=batch_size)
         for file, answer in zip(named, answers, strict=True):
             if isinstance(answer, UnreadableImage):
-                yield FilePrediction(str(file), error=reason(answer, str(file)))
+                yield FilePrediction(str(file), error=answer.reason(str(file)))
             else:
                 ranked = tuple(self._ranked(answer, top))
                 yield FilePrediction(str(file), ranked, unsure=self._unsure(ranked))

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from resnets.data.manifest import reopen
 from resnets.data.sources import Dataset
-from resnets.errors import DataError, UnreadableImage
+from resnets.errors import UnreadableImage
 from resnets.report.comparison import Comparison, compare, comparison_page
 from resnets.report.facts import RunFacts, facts_of, read_run
 from resnets.report.page import Picture, run_page
@@ -23,24 +22,17 @@ def write_report(
     *,
     out: Path | None = None,
     dataset: Dataset | None = None,
-    data_dir: Path | None = None,
     samples: Sequence[np.ndarray] = (),
 ) -> Path:
     """Draw a run's report; returns where it lies, by default ``report.html`` in the run folder.
 
     Args:
-        dataset: the run's data, where that is open already; else it is opened for its pictures,
-            and where it is gone the report has none.
+        dataset: the run's data, for its pictures; without it the report has none.
         samples: (H, W, 3) uint8, training images as the network saw them.
 
     Raises ``ModelFileError`` for what is no finished run and ``CannotGoOn`` when the disk refuses.
     """
     run = read_run(path)
-    if dataset is None:
-        try:
-            dataset = reopen(run.manifest, data_dir)
-        except DataError:
-            dataset = None
     out = out or run.path / REPORT
     html = run_page(run, facts_of(run), _pictures_of(dataset, run.answers.split), samples)
     make_folder(out.absolute().parent)

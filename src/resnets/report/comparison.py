@@ -9,10 +9,11 @@ import numpy as np
 
 from resnets import metrics
 from resnets.console import percent
+from resnets.console.scores import HEADLINES, headline
 from resnets.errors import ConfigError
 from resnets.pages import page, text
 from resnets.report.facts import RunFacts
-from resnets.report.page import HEADLINES, curve_charts, headline, table
+from resnets.report.page import curve_charts, table
 from resnets.report.style import STYLE
 
 LEVEL = 0.05
@@ -85,22 +86,23 @@ def compare(runs: Sequence[RunFacts]) -> Comparison:
         (names[i], names[j], *_common(runs[i], runs[j]))
         for i, j in combinations(range(len(runs)), 2)
     ]
-    adjusted = holm([metrics.mcnemar(right, other) for _, _, right, other in found])
+    ps = [metrics.mcnemar(right, other) for _, _, right, other in found]
     pairs = []
-    for (first, second, right, other), corrected in zip(found, adjusted, strict=True):
+    for (first, second, right, other), p, adjusted in zip(found, ps, holm(ps), strict=True):
         interval = metrics.paired_interval(right, other)
+        first_alone, second_alone = metrics.alone(right, other)
         pairs.append(
             Pair(
                 first=first,
                 second=second,
                 n=len(right),
-                first_alone=int((right & ~other).sum()),
-                second_alone=int((other & ~right).sum()),
+                first_alone=first_alone,
+                second_alone=second_alone,
                 difference=float(right.mean() - other.mean()),
                 low=interval.low,
                 high=interval.high,
-                p=metrics.mcnemar(right, other),
-                adjusted=corrected,
+                p=p,
+                adjusted=adjusted,
             )
         )
     return Comparison(runs=tuple(runs), names=tuple(names), pairs=tuple(pairs))

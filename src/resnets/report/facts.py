@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class RunFacts:
         """That the model is sealed with."""
         return self.card.get("temperature") or 1.0
 
-    @property
+    @cached_property
     def probabilities(self) -> Floats:
         """(N, classes), calibrated."""
         return self.answers.probabilities(self.temperature)
@@ -87,15 +88,15 @@ def read_run(path: str | Path) -> RunFacts:
 def facts_of(run: RunFacts) -> dict[str, Any]:
     """All figures of the report, as JSON can hold them; the page shows these and no others."""
     answers, calibration = run.answers, run.card.get("calibration")
-    scores = answers.scores(run.temperature, run.card.get("threshold"))
+    scores = run.card["scores"]
     return {
         "run": run.name,
         "model": run.config.model,
         "split": answers.split,
         "data": answers.data,
         "classes": list(answers.classes),
-        "scores": scores.to_dict(),
-        "per_class": [*per_class(scores.confusion)],
+        "scores": scores,
+        "per_class": [*per_class(scores["confusion"])],
         "reliability": {
             "as trained": reliability(answers.probabilities(), answers.labels),
             "calibrated": reliability(run.probabilities, answers.labels),

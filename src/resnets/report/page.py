@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from resnets.console import percent
+from resnets.console.scores import headline, headlines
 from resnets.pages import page, text, thumbnail
 from resnets.report.charts import Axis, Line, bar, chart
 from resnets.report.charts import percent as as_percent
@@ -20,13 +21,6 @@ MATRIX_CLASSES = 30
 PAIRS = 20
 LONG = 160
 """Characters of a note."""
-HEADLINES = (
-    ("accuracy", "accuracy", True),
-    ("top5", "top-5 accuracy", True),
-    ("calibration_error", "calibration error", True),
-    ("log_loss", "log loss", False),
-    ("brier", "Brier score", False),
-)
 
 Picture = Callable[[str], np.ndarray | None]
 """The pixels of an image by its name; ``None`` where it is gone."""
@@ -57,14 +51,6 @@ def run_page(
     held = json.dumps(facts, ensure_ascii=True).replace("<", "\\u003c")
     data = f'<script type="application/json" id="facts">{held}</script>'
     return page(f"{run.name}: report", STYLE, "".join(sections) + data)
-
-
-def headline(score: dict[str, Any], in_percent: bool) -> tuple[str, str]:
-    """A score and its interval as people read them."""
-    if in_percent:
-        low, high = (f"{100 * score[end]:.1f}" for end in ("low", "high"))
-        return percent(score["value"]), f"{low} to {high} %"
-    return f"{score['value']:.3f}", f"{score['low']:.3f} to {score['high']:.3f}"
 
 
 def curve_charts(runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> str:
@@ -128,14 +114,8 @@ def _curves(facts: dict[str, Any]) -> str:
 
 
 def _scores(facts: dict[str, Any]) -> str:
-    rows = []
-    for key, name, in_percent in HEADLINES:
-        if (score := facts["scores"][key]) is None:
-            continue
-        value, interval = headline(score, in_percent)
-        rows.append([name, value, interval, score["interval"], f"{score['n']:,}"])
     heads = ["", "value", "95 % interval", "by", "images"]
-    return f"<h2>Scores on {text(facts['split'])}</h2>" + table(heads, rows)
+    return f"<h2>Scores on {text(facts['split'])}</h2>" + table(heads, headlines(facts["scores"]))
 
 
 def _classes(facts: dict[str, Any]) -> str:

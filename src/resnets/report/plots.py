@@ -1,6 +1,7 @@
 """The charts of a report as PNG, for papers and slides; needs ``resnets[plot]``."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ def save_plots(facts: dict[str, Any], folder: Path) -> list[Path]:
     figure_of = require("matplotlib.figure", extra="plot").Figure
     make_folder(folder)
     drawn: dict[str, Callable[[Any, dict[str, Any]], None]] = {
-        "loss": _loss,
-        "accuracy": _accuracy,
+        "loss": partial(_curves, kind="loss"),
+        "accuracy": partial(_curves, kind="accuracy"),
         "reliability": _reliability,
         "coverage": _coverage,
         "confusion": _confusion,
@@ -39,7 +40,7 @@ def save_plots(facts: dict[str, Any], folder: Path) -> list[Path]:
     return files
 
 
-def _curves(axes: Any, facts: dict[str, Any], kind: str) -> None:
+def _curves(axes: Any, facts: dict[str, Any], *, kind: str) -> None:
     for part, told in (("train", "training"), ("val", "validation")):
         points = [
             (row["epoch"], row[f"{part}_{kind}"])
@@ -51,14 +52,6 @@ def _curves(axes: Any, facts: dict[str, Any], kind: str) -> None:
     axes.set(xlabel="epoch", ylabel=kind)
     axes.grid(alpha=0.3)
     axes.legend()
-
-
-def _loss(axes: Any, facts: dict[str, Any]) -> None:
-    _curves(axes, facts, "loss")
-
-
-def _accuracy(axes: Any, facts: dict[str, Any]) -> None:
-    _curves(axes, facts, "accuracy")
 
 
 def _reliability(axes: Any, facts: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """Training images as the network saw them, for a person to look at."""
 
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,39 +13,29 @@ from resnets.data.augmentation import Augmentation
 from resnets.data.loader import step_seed
 from resnets.data.manifest import reopen
 from resnets.data.sources import Split
-from resnets.data.transforms import normalise
-from resnets.errors import DataError, UnreadableImage
+from resnets.errors import CannotGoOn, DataError
 from resnets.prediction import load
 from resnets.report import read_run, write_report
-from resnets.training.loop import Task
-from resnets.training.preparing import order_of
+from resnets.training.loop import Task, augmented
+from resnets.training.preparing import batches_of
 
 SAMPLES = 16
 
 
 def first_images(task: Task, split: Split, most: int = SAMPLES) -> list[np.ndarray]:
-    """Images of the first batch after all augmentation, (H, W, 3) uint8; few if it is small.
+    """Images of the first batch after all augmentation, (H, W, 3) uint8; none if one is gone.
 
-    They are made again, as a function of the seed, and not taken from the training.
+    The batch is made again, as a function of the seed, and not taken from the training.
     """
-    config, augmentation = task.config, task.augmentation
-    window = order_of(config, split).window(0, config.batch_size)
-    seeds = window.seeds(config.seed)
-    pixels, labels = [], []
-    for sample, seed in list(zip(window.samples.tolist(), seeds, strict=True))[:most]:
-        try:
-            part = augmentation.part(split.images, sample, task.preprocess, seed)
-        except (OSError, UnreadableImage):  # gone since
-            continue
-        pixels.append(augmentation.finish(part, task.preprocess, seed))
-        labels.append(int(split.labels[sample]))
-    if not pixels:
+    alone = replace(task, config=replace(task.config, workers=0))
+    try:
+        with closing(batches_of(alone, split, None).starting_at(0)) as stream:
+            batch = next(stream)
+    except (CannotGoOn, OSError):
         return []
-    generator = torch.Generator().manual_seed(step_seed(config.seed, 0))
-    images = normalise(torch.stack(pixels).float(), task.preprocess, task.mean_image)
-    images = augmentation.move_batch(images, generator)
-    images, _ = augmentation.mix_batch(images, torch.tensor(labels), task.classes, generator)
-    return list(visible(images, task.preprocess, task.mean_image))
+    seed = step_seed(task.config.seed, 0)
+    images, _ = augmented(task, batch.pixels.float(), batch.labels, seed)
+    return list(visible(images[:most], task.preprocess, task.mean_image))
 
 
 def visible(images: Tensor, preprocess: Preprocess, mean_image: Tensor | None) -> np.ndarray:
@@ -68,15 +60,15 @@ def report_again(
         dataset = reopen(run.manifest, data_dir)
     except DataError:
         return write_report(path, out=out)
-    split = dataset.splits.get("train")
-    if split is None:
-        return write_report(path, out=out, dataset=dataset)
-    classifier = load(path)
-    task = Task(
-        config=run.config,
-        preprocess=classifier.preprocess,
-        augmentation=Augmentation.of(run.config),
-        classes=len(classifier.classes),
-        mean_image=classifier.mean_image,
-    )
-    return write_report(path, out=out, dataset=dataset, samples=first_images(task, split))
+    samples: list[np.ndarray] = []
+    if split := dataset.splits.get("train"):
+        classifier = load(path)
+        task = Task(
+            config=run.config,
+            preprocess=classifier.preprocess,
+            augmentation=Augmentation.of(run.config),
+            classes=len(classifier.classes),
+            mean_image=classifier.mean_image,
+        )
+        samples = first_images(task, split)
+    return write_report(path, out=out, dataset=dataset, samples=samples)
