@@ -7,7 +7,7 @@ worker as a whole, so that one model answers all of it.
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,6 +55,8 @@ class Dispatch:
         self.limits = settings.limits
         self.metrics = metrics
         self.stopping = False
+        self.failed: Callable[[BaseException], None] = lambda bug: None
+        """Told of an error of ours, without which nobody would look after the worker any more."""
         self.process: Process | None = None
         """What new jobs go to."""
         self.served: Head = {}
@@ -75,6 +77,7 @@ class Dispatch:
         return (
             not self.stopping
             and self.process is not None
+            and not self.process.ended.is_set()
             and self.process.silence < self.limits.silence_seconds
         )
 
@@ -188,9 +191,9 @@ class Dispatch:
         await process.end(at_once=True)
         if process is not self.process or self.stopping:
             return
-        warn("serve: the worker process was lost; starting another")
         self.process = None
         self.metrics.restarts += 1
+        warn("serve: the worker process was lost; starting another")
         pause = 0.0
         while True:
             try:
@@ -256,7 +259,12 @@ class Dispatch:
                 await asyncio.sleep(0.05)
             await old.end()
 
-    def _background(self, work: Any) -> None:
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self.failed(bug)

@@ -67,6 +67,8 @@ class _Service(uvicorn.Server):
             )
         )
         self.stopped_by: int | None = None
+        self.bug: BaseException | None = None
+        self.dispatch.failed = self._fail
 
     async def run(self) -> int | None:  # type: ignore[override]
         """Load the model, say where it is, and serve; returns the signal that ended it."""
@@ -79,7 +81,14 @@ class _Service(uvicorn.Server):
         warn(f"serve: model {model} at http://{shown}:{port}/ (Ctrl-C ends it)")
         await self.serve(sockets=[self.listening])
         await self.dispatch.stop()
+        if self.bug is not None:
+            raise self.bug
         return self.stopped_by
+
+    def _fail(self, bug: BaseException) -> None:
+        """Go down with an error of ours, rather than serve without a watch over the worker."""
+        self.bug = bug
+        self.should_exit = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
