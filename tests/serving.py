@@ -65,14 +65,14 @@ class Service:
         return self.log.read_text(errors="backslashreplace")
 
     @property
-    def worker(self) -> int | None:
-        """The process id of the worker that was the last to be started."""
+    def worker(self) -> int:
+        """The process id of the worker that was the last to be started; 0 while there is none."""
         found = [
             int(pid)
             for task in Path(f"/proc/{self.process.pid}/task").iterdir()
             for pid in (task / "children").read_text().split()
         ]
-        return max(found, default=None)
+        return max(found, default=0)
 
     def ask(
         self,
@@ -177,7 +177,7 @@ def until(true: Callable[[], object], seconds: float = STARTS) -> float:
     return time.monotonic() - began
 
 
-def memory(pid: int | None) -> int:
+def memory(pid: int) -> int:
     """Bytes of a process in memory."""
     text = Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"VmRSS:\s+(\d+)", text)

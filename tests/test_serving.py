@@ -11,6 +11,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def images(count: int) -> list[bytes]:
     return found
 
 
-def the_result(reply: Reply) -> dict:
+def the_result(reply: Reply) -> dict[str, Any]:
     assert reply.status == 200, reply.data
     (result,) = reply.json["results"]
     return result
@@ -73,7 +74,7 @@ def test_answers_are_those_of_the_classifier_alone_and_with_batch_mates(
     top = len(classifier.classes)
     expected = classifier.predict(list(pictures), top=top)
 
-    def close(result: dict, index: int) -> bool:
+    def close(result: dict[str, Any], index: int) -> bool:
         told = {each["label"]: each["probability"] for each in result["predictions"]}
         wanted = {each.label: each.probability for each in expected[index]}
         first = result["predictions"][0]["label"] == expected[index][0].label

@@ -13,7 +13,6 @@ import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,13 +26,14 @@ from soaking import cases, record
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and /proc")
 MEGABYTE = 2**20
 HEAD, BODY = 1.0, 1.5
-LIMITS = {
+BATCH = 4
+LIMITS: dict[str, float] = {
     "body": 2 * MEGABYTE,
     "held": 20 * MEGABYTE,
     "images": 5,
     "pixels": 1_000_000,
     "queue": 24,
-    "batch": 4,
+    "batch": BATCH,
     "head_seconds": HEAD,
     "body_seconds": BODY,
     "answer_seconds": 5.0,
@@ -323,7 +323,7 @@ def test_who_left_is_not_computed_for(service: Service, photo: bytes) -> None:
     until(lambda: service.metric("resnets_queued_images") == 0)
     before = service.metric("resnets_batch_images_count")
     worker = service.worker
-    window = 2 * LIMITS["batch"]
+    window = 2 * BATCH
     answered = left = 0
     while left < CANCELS:
         os.kill(worker, signal.SIGSTOP)

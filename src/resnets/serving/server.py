@@ -1,6 +1,7 @@
 """The front's life: bind, load, serve, reload, stop."""
 
 import asyncio
+import dataclasses
 import functools
 import signal
 import socket
@@ -19,7 +20,7 @@ from resnets.serving.dispatch import Dispatch
 from resnets.serving.guard import Guard
 from resnets.serving.metrics import Metrics
 from resnets.serving.protocol import BoundedProtocol
-from resnets.serving.settings import Limits, Settings
+from resnets.serving.settings import Settings
 
 BACKLOG = 1024
 SPARE_FILES = 100
@@ -31,7 +32,10 @@ def serve(settings: Settings) -> None:
 
     Raises ``ConfigError`` for an address that cannot be had, and what the model leads to.
     """
-    _allow_files(settings.limits)
+    most = max(1, _open_files(settings.limits.connections + SPARE_FILES) - SPARE_FILES)
+    if most < settings.limits.connections:
+        limits = dataclasses.replace(settings.limits, connections=most)
+        settings = dataclasses.replace(settings, limits=limits)
     with _bound(settings) as listening:
         stopped_by = asyncio.run(_Service(settings, listening).run())
     if stopped_by == signal.SIGINT:
@@ -131,14 +135,14 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
         yield listening
 
 
-def _allow_files(limits: Limits) -> None:
-    """Let the process hold as many connections as are allowed, where the system lets it."""
+def _open_files(wanted: int) -> int:
+    """How many files this process may hold open, after asking for so many."""
     try:
         import resource
-    except ImportError:  # Windows
-        return
+    except ImportError:  # Windows, where sockets are no files
+        return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = limits.connections + SPARE_FILES
-    if soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return max(soft, most)

@@ -32,7 +32,7 @@ class Limits:
     """Explanations that wait: each takes about as long as a hundred answers."""
     batch: int = 8
     """Images that the network answers together."""
-    connections: int = 1_000
+    connections: int = 2_000
     connections_per_address: int = 100
     head_seconds: float = 10.0
     """From a connection, or the end of an answer, to the end of the next request's headers."""
