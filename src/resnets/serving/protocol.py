@@ -79,16 +79,16 @@ class BoundedProtocol(H11Protocol):
 
     def _keep_time(self) -> None:
         """Set the deadline of the phase that the connection is in, once."""
-        state = self.conn.their_state
-        phase: object = (state, id(self.cycle))
+        state, limits = self.conn.their_state, self.limits
         if state is h11.IDLE and self.transport.get_write_buffer_size():
-            phase = self._phase  # the answer is still being read
-        if phase == self._phase or self.transport.is_closing() and self._phase is not None:
+            return  # the answer is still being read
+        begun = self.cycle is None or self.conn.trailing_data[0] != b""
+        phase = (state, id(self.cycle), begun)
+        if phase == self._phase or (self.transport.is_closing() and self._phase is not None):
             return
         self._phase = phase
-        limits = self.limits
         if state is h11.IDLE:
-            self._cut_after(limits.head_seconds)
+            self._cut_after(limits.head_seconds if begun else limits.idle_seconds + BEYOND)
         elif state is h11.SEND_BODY:
             self._cut_after(limits.body_seconds + BEYOND)
         else:

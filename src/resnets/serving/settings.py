@@ -35,14 +35,14 @@ class Limits:
     connections: int = 2_000
     connections_per_address: int = 100
     head_seconds: float = 10.0
-    """From a connection, or the end of an answer, to the end of the next request's headers."""
+    """From a connection, or the first byte of its next request, to the end of the headers."""
     body_seconds: float = 30.0
     answer_seconds: float = 30.0
     """From a whole request to its answer; what could not be answered by then is refused."""
     explain_seconds: float = 120.0
     reading_seconds: float = 30.0
     """That a client takes to read its answer."""
-    idle_seconds: float = 5.0
+    idle_seconds: float = 30.0
     """Between an answer and the next request on the same connection."""
     stop_seconds: float = 3.0
     """That slow clients are waited for once the service was told to stop."""
