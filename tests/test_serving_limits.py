@@ -250,6 +250,7 @@ def hostile(photo: bytes) -> list[bytes]:
         bomb(14_000, 14_000),
         bomb(13_000, 13_000),
         bomb(2**31 - 1, 2**31 - 1),
+        bomb(30_000, 1),
         big,
         encoded(Image.new("L", (1100, 1000)), "WEBP"),
         encoded(Image.new("L", (1100, 1000)), "PNG"),

@@ -233,3 +233,8 @@ def _report_errors(app: FastAPI) -> None:
         name = first["loc"][-1]
         body = Refusal(422, f"{name}: {first['msg']}", "see /openapi.json").body()
         return JSONResponse(body, 422)
+
+    @app.exception_handler(Exception)
+    async def bug(_: Request, __: Exception) -> Response:
+        body = Refusal(500, "this is our bug", "please report it with the lines of the log").body()
+        return JSONResponse(body, 500)

@@ -68,6 +68,7 @@ class Dispatch:
         self._numbers = itertools.count()
         self._wakes = asyncio.Event()
         self._reload_asked = False
+        self._replacing = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._seen: dict[str, str] = {}
 
@@ -144,6 +145,9 @@ class Dispatch:
             self.process.kill()
 
     def _serve(self, process: Process) -> None:
+        """New jobs go to that worker from now on; the one before finishes what it has."""
+        if self.process is not None:
+            self._background(self._retire(self.process))
         self.process = process
         self.served = process.hello
         self._background(self._follow(process))
@@ -235,14 +239,13 @@ class Dispatch:
     async def _look(self) -> None:
         """Serve the run's model if it is another one than before; a bad one leaves the old."""
         found = fingerprint(self.settings.run)
-        asked, self._reload_asked = self._reload_asked, False
-        if self.process is None or not found or (found == self._seen and not asked):
+        changed = self._reload_asked or (found != self._seen and found)
+        if self._replacing or self.process is None or not changed:
             return
         await asyncio.sleep(TICK)
         if fingerprint(self.settings.run) != found:
-            self._reload_asked = asked
             return  # it is being replaced: at the next look
-        self._seen = found
+        self._seen, self._reload_asked, self._replacing = found, False, True
         self._background(self._replace())
 
     async def _replace(self) -> None:
@@ -250,14 +253,16 @@ class Dispatch:
             new = await Process.start(self.settings)
         except ResnetsError as error:
             warn(f"serve: the new model is not served: {error}\n  the one before goes on")
-            return
-        old = self.process
-        self._serve(new)
-        warn(f"serve: model {new.model[:12]} from {new.hello['path']}")
-        if old is not None:
-            while old.waiting and not old.ended.is_set():
-                await asyncio.sleep(0.05)
-            await old.end()
+        else:
+            self._serve(new)
+            warn(f"serve: model {new.model[:12]} from {new.hello['path']}")
+        finally:
+            self._replacing = False
+
+    async def _retire(self, process: Process) -> None:
+        while process.waiting and not process.ended.is_set():
+            await asyncio.sleep(TICK)
+        await process.end()
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -45,6 +45,7 @@ class Process:
             "precision": settings.precision,
             "batch": settings.limits.batch,
             "pixels": settings.limits.pixels,
+            "side": settings.limits.side,
         }
         pipe = asyncio.subprocess.PIPE
         process = cls(

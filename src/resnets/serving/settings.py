@@ -25,7 +25,9 @@ class Limits:
     images: int = 64
     """In one request."""
     pixels: int = 50_000_000
-    """Of one image; it is known before it is decoded."""
+    """Of one image, known before it is decoded."""
+    side: int = 20_000
+    """Pixels of its longer side: what resizes a side is kept for the next image of that shape."""
     queue: int = 256
     """Images that wait."""
     explanations: int = 4

@@ -47,11 +47,14 @@ class Prepared(NamedTuple):
 class Worker:
     """A classifier and the images on their way through it."""
 
-    def __init__(self, classifier: Classifier, channel: Channel, *, batch: int, pixels: int):
+    def __init__(
+        self, classifier: Classifier, channel: Channel, *, batch: int, pixels: int, side: int
+    ) -> None:
         self.classifier = classifier
         self.channel = channel
         self.batch = batch
         self.pixels = pixels
+        self.side = side
         self._waiting: set[int] = set()
         """Numbers of the images that somebody still waits for."""
         self._prepared: queue.SimpleQueue[Prepared] = queue.SimpleQueue()
@@ -110,8 +113,9 @@ class Worker:
         try:
             header = read_header(body)
             size = header.width * header.height
-            if size > self.pixels:
-                reason = f"has {header.width} x {header.height} pixels, more than {self.pixels:,}"
+            if size > self.pixels or max(header.width, header.height) > self.side:
+                most = f"{self.pixels:,}, or than {self.side:,} on a side"
+                reason = f"has {header.width} x {header.height} pixels, more than {most}"
                 self._send(head, {"refused": [413, reason, "make it smaller"]})
                 return None
             with self._large if size > LARGE else contextlib.nullcontext():
@@ -195,7 +199,8 @@ def _opened(told: dict[str, Any], channel: Channel) -> tuple[Worker, Head]:
         model = model_sums(classifier.path)
         if fingerprint(path) == before:  # it stayed the same while it was loaded
             break
-    worker = Worker(classifier, channel, batch=told["batch"], pixels=told["pixels"])
+    limits = {name: told[name] for name in ("batch", "pixels", "side")}
+    worker = Worker(classifier, channel, **limits)
     _test(classifier)
     hello = {
         "kind": "hello",
