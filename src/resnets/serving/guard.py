@@ -149,6 +149,7 @@ class Guard:
                     self._reading.discard(timeout)
         except BaseException as error:
             self.held -= len(body)
+            body.clear()  # which the error, while it is told, would keep
             if isinstance(error, TimeoutError):
                 raise Refusal(
                     408, "the body came too slowly", "send it again on a faster connection"
