@@ -34,13 +34,15 @@ Part = tuple[Head, bytearray]
 class Job:
     """The images of one request."""
 
-    def __init__(self, parts: Sequence[Part], seconds: float, *, explains: bool) -> None:
+    def __init__(self, parts: Sequence[Part], *, explains: bool) -> None:
         self.parts = list(parts)
         self.count = len(parts)
         self.explains = explains
-        loop = asyncio.get_running_loop()
-        self.deadline = loop.time() + seconds
-        self.done: asyncio.Future[tuple[str, list[Head]]] = loop.create_future()
+        self.timer: asyncio.TimerHandle | None = None
+        """Until when it has to be answered."""
+        self.done: asyncio.Future[tuple[str, list[Head]]] = (
+            asyncio.get_running_loop().create_future()
+        )
         """The model's sums and the answer for each image."""
         self.process: Process | None = None
         self.numbers: list[int] = []
@@ -66,7 +68,6 @@ class Dispatch:
         self._open: set[Job] = set()
         """Those that have no answer yet."""
         self._numbers = itertools.count()
-        self._wakes = asyncio.Event()
         self._reload_asked = False
         self._replacing = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -103,7 +104,8 @@ class Dispatch:
             raise busy(f"{self.queued} images wait already, of at most {self.limits.queue}")
         limits = self.limits
         seconds = limits.explain_seconds if explains else limits.answer_seconds
-        job = Job(parts, seconds, explains=explains)
+        job = Job(parts, explains=explains)
+        job.timer = asyncio.get_running_loop().call_later(seconds, self._expire, job)
         self._open.add(job)
         self._queue[job] = None
         job.done.add_done_callback(lambda _: self._closed(job))
@@ -184,6 +186,8 @@ class Dispatch:
 
     def _closed(self, job: Job) -> None:
         self._open.discard(job)
+        if job.timer is not None:
+            job.timer.cancel()
         if not job.done.cancelled():
             job.done.exception()  # it was retrieved, or its client is gone
 
@@ -211,7 +215,6 @@ class Dispatch:
     async def _watch(self) -> None:
         for tick in itertools.count():
             await asyncio.sleep(TICK)
-            self._expire()
             if self.process is not None:
                 if self.process.silence > self.limits.stall_seconds:
                     warn("serve: the worker process gives no sign of life and is ended")
@@ -220,15 +223,11 @@ class Dispatch:
             if tick % LOOKS == 0 or self._reload_asked:
                 await self._look()
 
-    def _expire(self) -> None:
+    def _expire(self, job: Job) -> None:
         """Refuse what could not be answered in time; end a worker that is far too late."""
-        now = asyncio.get_running_loop().time()
-        for job in list(self._open):
-            if now > job.deadline:
-                late = busy("it could not be answered in time", after=5)
-                self.withdraw(job, late)
-                if job.process is not None:
-                    self._background(self._await_stalled(job))
+        self.withdraw(job, busy("it could not be answered in time", after=5))
+        if job.process is not None:
+            self._background(self._await_stalled(job))
 
     async def _await_stalled(self, job: Job) -> None:
         """A worker that does not give up what nobody waits for any more hangs."""
