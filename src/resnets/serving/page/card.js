@@ -75,7 +75,7 @@ function classes(names) {
 function preprocessing(how) {
   const [channels, height, width] = how.input_size;
   const { interpolation, mean, std } = how;
-  const crop = { word: `crop-${how.crop_mode}`, values: { share: how.crop_pct } };
+  const crop = { word: `crop-${how.crop_mode}`, values: { share: 100 * how.crop_pct } };
   const steps = [["resized", { interpolation, width, height, crop }]];
   if (channels === 1) steps.push(["grey"]);
   steps.push(["normalised", { mean: mean.join(" "), std: std.join(" ") }]);

@@ -1,7 +1,5 @@
 /* What the page says, in two languages, and the one place where it is said. */
 
-const PERCENT = { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 };
-
 /* {name} is a value, {name%} a fraction told in percent. */
 const WORDS = {
   en: {
@@ -27,7 +25,7 @@ const WORDS = {
     failed: "{file}: {problem}",
     sure: "{probability%}",
     count: "{n}",
-    unsure: "Unsure: its best answer has {probability%}. Under {threshold%} it is not to be relied on.",
+    unsure: "Unsure: the model gives its best answer only {probability%}. Under {threshold%} do not rely on it.",
     perhaps: "perhaps",
     "unseen-picture": "This browser cannot show this picture.",
     again: "Try again",
@@ -41,7 +39,7 @@ const WORDS = {
       "With these places covered first, {label} keeps {deletion%} on average; with these shown first, it reaches {insertion%}.",
     model: "The model",
     right: "right on {split}",
-    "right-more": "{low%} to {high%} with 95 % confidence",
+    "right-more": "{low%} to {high%} (95 % interval)",
     images: "images of {split}",
     "images-more": "of {data}",
     network: "network",
@@ -52,8 +50,8 @@ const WORDS = {
     more: "and {more} more",
     preprocessing: "Preprocessing",
     resized: "{interpolation} to {width} × {height} pixels, {crop}",
-    "crop-center": "its shape kept, the middle {share%} of the shorter side",
-    "crop-squash": "its shape not kept, the middle {share%}",
+    "crop-center": "its shape kept, the middle {share}% of the shorter side",
+    "crop-squash": "its shape not kept, the middle {share}%",
     grey: "in grey",
     normalised: "mean {mean}, standard deviation {std}",
     "mean-image": "less the mean image",
@@ -127,8 +125,8 @@ const WORDS = {
     more: "另有 {more} 类",
     preprocessing: "预处理",
     resized: "{interpolation} 缩放至 {width} × {height} 像素，{crop}",
-    "crop-center": "保持比例，取短边 {share%} 的中央部分",
-    "crop-squash": "不保持比例，取中央 {share%}",
+    "crop-center": "保持比例，取短边 {share}% 的中央部分",
+    "crop-squash": "不保持比例，取中央 {share}%",
     grey: "转为灰度",
     normalised: "均值 {mean}，标准差 {std}",
     "mean-image": "减去均值图像",
@@ -156,6 +154,7 @@ const WORDS = {
   },
 };
 
+const NARROW_SPACE = "\u202f"; // one that does not break
 const OTHER = { en: "zh", zh: "en" };
 const NAMES = { en: "English", zh: "中文" };
 
@@ -174,7 +173,7 @@ function shown(value) {
 
 /** A fraction in percent. */
 export function percent(fraction) {
-  return fraction.toLocaleString(language, PERCENT);
+  return `${(100 * fraction).toFixed(1)}${language === "zh" ? "" : NARROW_SPACE}%`;
 }
 
 /** What a key says now; values that are words themselves are given as {word, values}. */
