@@ -25,7 +25,15 @@ INTEGRITY = (
 def fetch(folder: Path) -> Path:
     """The archive as npm brings it. Ends the program where it is another one."""
     name = f"onnxruntime-web@{RUNTIME_VERSION}"
-    command = ["npm", "pack", name, "--ignore-scripts", "--silent", "--pack-destination", folder]
+    command = [
+        "npm",
+        "pack",
+        name,
+        "--ignore-scripts",
+        "--silent",
+        "--pack-destination",
+        str(folder),
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     (archive,) = folder.glob("*.tgz")
     found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
