@@ -13,13 +13,10 @@ export function showCard({ card, sha, report }) {
   if (more > 1) tell(by("classes"), "classes-more", { names: names.slice(0, SHOWN), more });
   else tell(by("classes"), "classes", { names });
   document.title = `${card.architecture}: resnets`;
-  const section = by("model");
-  section.append(figures(card), details(card, sha));
-  if (report) {
-    const link = tell(make("a", { href: report }), "report");
-    section.append(make("p", {}, link));
-  }
-  section.hidden = false;
+  const parts = [figures(card), details(card, sha)];
+  if (report) parts.push(make("p", {}, tell(make("a", { href: report }), "report")));
+  by("card").replaceChildren(...parts);
+  by("model").hidden = false;
 }
 
 /* The few figures that people ask for first. */

@@ -70,7 +70,7 @@ async function start() {
   state("connecting");
   const place = (where) => tell(by("place"), where.word, where.values);
   try {
-    backend = await connect({ askToken, loading: state, place });
+    backend = await connect({ askToken, loading: state, place, changed: showCard });
     place(backend.place);
     showCard(backend);
     by("state").hidden = true;

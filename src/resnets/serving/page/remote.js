@@ -7,29 +7,30 @@ const TRIES = 5;
 const LONGEST_WAIT = 30; // seconds, whatever the service asks for
 
 /** See backend.js. */
-export async function connect({ askToken }) {
+export async function connect({ askToken, changed }) {
   const send = sender(askToken);
-  const { sha, ...card } = await read(await send("v1/model"));
+
+  async function about() {
+    const { card, model, explains } = await read(await send("v1/model"));
+    return { card, sha: model, explains };
+  }
+
   const backend = {
-    card,
-    sha,
-    report: (await exists("report")) ? "report" : null,
+    ...(await about()),
+    report: (await isOpen("report")) ? "report" : null,
     place: { word: "there", values: { host: location.host } },
-    explains: true,
 
     async predict(image, { waiting }) {
       const response = await send(`v1/predict?top=${TOP}`, { body: image, waiting });
-      return (await read(response)).results[0];
+      const { model, results } = await read(response);
+      if (model !== backend.sha) changed(Object.assign(backend, await about()));
+      return results[0];
     },
 
     async explain(image, label, { waiting }) {
       const address = `v1/explain?label=${encodeURIComponent(label)}`;
       const response = await send(address, { body: image, waiting });
-      if (response.status === 409) {
-        backend.explains = false;
-        return null;
-      }
-      return (await read(response)).maps;
+      return response.status === 409 ? null : (await read(response)).maps;
     },
   };
   return backend;
@@ -62,8 +63,11 @@ async function request(address, options) {
   }
 }
 
-async function exists(address) {
-  return (await request(address, { method: "HEAD" })).ok;
+/* Whether a link leads there: links carry no token. */
+async function isOpen(address) {
+  const response = await request(address, { method: "GET" });
+  response.body?.cancel();
+  return response.ok;
 }
 
 async function read(response) {

@@ -25,6 +25,7 @@ export class Result {
     image.addEventListener("load", () => {
       const small = Math.max(image.naturalWidth, image.naturalHeight) <= SMALL;
       this.picture.classList.toggle("small", small);
+      this.picture.style.setProperty("--shape", image.naturalWidth / image.naturalHeight);
     });
     image.addEventListener("error", () => {
       image.replaceWith(tell(make("p", { className: "muted" }), "unseen-picture"));

@@ -79,8 +79,8 @@ const WORDS = {
   },
   zh: {
     title: "图片里是什么？",
-    classes: "这个模型能区分{names}。",
-    "classes-more": "这个模型能区分{names}等，另有 {more} 类。",
+    classes: "这个模型能区分 {names}。",
+    "classes-more": "这个模型能区分 {names} 等，另有 {more} 类。",
     ways: "把图片拖到这里、粘贴，或者",
     choose: "选择图片",
     photograph: "拍照",
