@@ -4,8 +4,8 @@
     python tools/screenshots.py http://127.0.0.1:8000/ rose.jpg tulip.jpg --out docs/images
 
 Writes page-wide.png (light, 1000 pixels) with all of the photos and, where the model can be looked
-into, the heatmap over the first; and page-narrow.png (dark, 360 pixels) with the first. A site
-made by ``resnets export --format web`` serves as well. --language zh-CN shows the Chinese page.
+into, the heatmap over the first; and page-narrow.png (dark, 360 pixels, down to the answers) with
+the first. A site of ``resnets export --format web`` will do, too. --language zh-CN: in Chinese.
 """
 
 import argparse
@@ -19,16 +19,22 @@ from PIL import Image
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-COLOURS = 255
+COLOURS = 160
 """A palette halves the file, and flowers still look like flowers."""
 WAIT = 120_000
 """Milliseconds for the model to load, and for an explanation."""
 
 
 def take(
-    browser: "Browser", given: argparse.Namespace, *, width: int, scheme: str, photos: list[Path]
+    browser: "Browser",
+    given: argparse.Namespace,
+    *,
+    width: int,
+    scheme: str,
+    photos: list[Path],
+    last: str,
 ) -> Image.Image:
-    """The whole page at that width, once the photos are answered and explained."""
+    """The page at that width down to its last part, once the photos are answered and explained."""
     page = browser.new_page(
         viewport={"width": width, "height": 600},
         color_scheme=scheme,  # type: ignore[arg-type]
@@ -44,7 +50,9 @@ def take(
         evidence.first.click()
         page.locator(".map").wait_for()
     page.mouse.click(1, 1)  # no ring around what was clicked last
-    shot = page.screenshot(full_page=True)
+    below = "part => part.getBoundingClientRect().bottom + scrollY"
+    height = page.locator(last).evaluate(below) + 16
+    shot = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
     page.close()
     return Image.open(io.BytesIO(shot)).convert("RGB")
 
@@ -67,8 +75,12 @@ def main() -> None:
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         shots = {
-            "page-wide": take(browser, given, width=1000, scheme="light", photos=given.photos),
-            "page-narrow": take(browser, given, width=360, scheme="dark", photos=given.photos[:1]),
+            "page-wide": take(
+                browser, given, width=1000, scheme="light", photos=given.photos, last="#model"
+            ),
+            "page-narrow": take(
+                browser, given, width=360, scheme="dark", photos=given.photos[:1], last="#answers"
+            ),
         }
         for name, shot in shots.items():
             path = given.out / f"{name}.png"
