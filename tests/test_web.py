@@ -216,6 +216,16 @@ def test_a_model_that_is_not_the_one_exported_is_not_run(browser, site, tmp_path
         page.get_by_text("model.onnx is not the one that was exported").wait_for()
 
 
+def test_where_nothing_can_be_kept_it_answers_all_the_same(browser, site, run):
+    with watched(browser) as page, serving(site) as address:
+        quota = {"origin": address.rstrip("/"), "quotaSize": 1_000}
+        page.context.new_cdp_session(page).send("Storage.overrideQuotaForOrigin", quota)
+        page.goto(address)
+        page.locator("#card dl").wait_for()
+        assert page.locator("#place").inner_text() == "Your pictures stay on this device."
+        assert difference(ask(page, photos(run)), expected(run, photos(run))) < 1e-4
+
+
 def test_two_sites_of_one_host_keep_to_themselves(browser, site, tmp_path):
     for name in ("one", "two"):
         shutil.copytree(site, tmp_path / name)

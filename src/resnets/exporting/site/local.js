@@ -28,11 +28,23 @@ export async function connect({ loading, place }) {
 async function kept() {
   if (!("serviceWorker" in navigator)) return null; // over plain HTTP, or turned off
   try {
-    await navigator.serviceWorker.register("service-worker.js");
-    return (await navigator.serviceWorker.ready).scope;
+    const registration = await navigator.serviceWorker.register("service-worker.js");
+    if (!registration.active) await activated(registration.installing ?? registration.waiting);
+    return registration.scope;
   } catch {
-    return null;
+    return null; // no room, a file that is not there: the page answers all the same
   }
+}
+
+function activated(worker) {
+  return new Promise((resolve, reject) => {
+    const look = () => {
+      if (worker.state === "activated") resolve();
+      if (worker.state === "redundant") reject(new Error("it could not keep the site"));
+    };
+    worker.addEventListener("statechange", look);
+    look();
+  });
 }
 
 /* One question to the worker: its answer comes on a channel of its own. */
