@@ -8,8 +8,9 @@ Exports a site from the run, serves it on this machine, opens it in headless Chr
 the JPEG files that they are, which browsers decode in their own way. That is done on the first
 visit (one thread) and after a reload (several threads, where the service worker isolates the page).
 Prints, and appends to results/web.csv, a row for each of the four: images, how many have PyTorch's
-best label, the largest difference of a probability, and the median, least and greatest
-milliseconds of an image, decoding included. Two to four minutes for ResNet-50 at 128 pixels.
+best label, the accuracy of both, the largest difference of a probability from PyTorch's and from
+that of the same file under ONNX Runtime outside of the browser, and the median, least and greatest
+milliseconds of an image, decoding included. Five minutes for ResNet-50 at 128 pixels.
 
     --force     prints only, busy or not
 """
@@ -19,6 +20,7 @@ import base64
 import functools
 import http.server
 import io
+import operator
 import shutil
 import statistics
 import tempfile
@@ -38,6 +40,8 @@ from resnets.exporting import export_model
 from resnets.exporting.web import RUNTIME_VERSION
 from resnets.prediction import Classifier, load
 
+Row = dict[str, float]
+"""Label -> probability."""
 IMAGES, AT_ONCE = 200, 10
 READY = 120_000
 """Milliseconds that the model may take to load."""
@@ -78,36 +82,58 @@ def as_png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def compare(page: Any, files: list[bytes], wanted: list[dict[str, float]]) -> dict[str, object]:
-    """What the page says of the files beside what was wanted, label by label as it shows them."""
+def compare(
+    page: Any, files: list[bytes], wanted: list[Row], native: list[Row], labels: list[str]
+) -> dict[str, object]:
+    """What the page says of the files, beside PyTorch and the same model outside of the browser.
+
+    Probabilities are compared label by label, as the page shows them.
+    """
     for image in files[:2]:  # the first answers build what later ones use
         page.evaluate(ASK, [base64.b64encode(image).decode()])
     answers: list[Any] = []
     for first in range(0, len(files), AT_ONCE):
         some = [base64.b64encode(data).decode() for data in files[first : first + AT_ONCE]]
         answers += page.evaluate(ASK, some)
-    same, largest = 0, 0.0
-    for (_, predictions), expected in zip(answers, wanted, strict=True):
-        same += predictions[0]["label"] == max(expected, key=expected.__getitem__)
-        for each in predictions:
-            largest = max(largest, abs(each["probability"] - expected[each["label"]]))
+    shown = [{each["label"]: each["probability"] for each in ranked} for _, ranked in answers]
     took = [milliseconds for milliseconds, _ in answers]
+    best, their_best = [list(map(top, rows)) for rows in (shown, wanted)]
     return {
         "images": len(files),
-        "same_label": same,
-        "largest_difference": f"{largest:.2g}",
+        "same_label": sum(map(operator.eq, best, their_best)),
+        "accuracy": round(statistics.mean(map(operator.eq, best, labels)), 4),
+        "pytorch_accuracy": round(statistics.mean(map(operator.eq, their_best, labels)), 4),
+        "largest_difference": f"{largest(shown, wanted):.2g}",
+        "from_native": f"{largest(shown, native):.2g}",
         "median_ms": round(statistics.median(took), 1),
         "min_ms": round(min(took), 1),
         "max_ms": round(max(took), 1),
     }
 
 
-def chosen(classifier: Classifier, data: str | None) -> list[Path]:
-    """Files of the test split, evenly spaced."""
-    images = classifier.labelled(data, "test").splits["test"].images
+def top(row: Row) -> str:
+    return max(row, key=row.__getitem__)
+
+
+def largest(shown: list[Row], others: list[Row]) -> float:
+    """Difference of a probability."""
+    pairs = zip(shown, others, strict=True)
+    return max(abs(row[label] - other[label]) for row, other in pairs for label in row)
+
+
+def ranked(classifier: Classifier, paths: list[Path]) -> list[Row]:
+    rows = classifier.predict([str(path) for path in paths], top=len(classifier.classes))
+    return [{each.label: each.probability for each in row} for row in rows]
+
+
+def chosen(classifier: Classifier, data: str | None) -> tuple[list[Path], list[str]]:
+    """Files of the test split, evenly spaced, and their classes."""
+    split = classifier.labelled(data, "test").splits["test"]
+    images = split.images
     assert isinstance(images, FileImages), "the test split is no folder of files"
     places = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).round().astype(int)
-    return [Path(images.root) / images.paths[place] for place in places]
+    paths = [Path(images.root) / images.paths[place] for place in places]
+    return paths, [classifier.classes[split.labels[place]] for place in places]
 
 
 def main() -> None:
@@ -123,9 +149,8 @@ def main() -> None:
     given = arguments.parse_args()
     refuse_if_busy(force=given.force)
     classifier = load(given.run)
-    paths = chosen(classifier, given.data)
-    ranked = classifier.predict([str(path) for path in paths], top=len(classifier.classes))
-    wanted = [{each.label: each.probability for each in row} for row in ranked]
+    paths, labels = chosen(classifier, given.data)
+    wanted = ranked(classifier, paths)
     background = classifier.preprocess.background
     ways = {
         "equal pixels": [as_png(decode(path, background=background)) for path in paths],
@@ -133,6 +158,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         site = export_model(given.run, "web", given.precision, out=Path(folder) / "site").path
+        native = ranked(load(site), paths)
         size = sum(file.stat().st_size for file in site.iterdir())
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
@@ -155,7 +181,7 @@ def main() -> None:
                         "visit": visit,
                         "threads": threads,
                         "given": way,
-                        **compare(page, files, wanted),
+                        **compare(page, files, wanted, native, labels),
                     }
                     append("web", row, force=given.force)
         browser.close()

@@ -187,6 +187,7 @@ def test_a_site_that_was_loaded_works_without_its_server(browser, site, run):
         assert difference(ask(page, files), expected(run, files)) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_new_export_reaches_those_who_had_the_old_one(browser, site, tmp_path):
     place = tmp_path / "site"
     shutil.copytree(site, place)
@@ -226,6 +227,7 @@ def test_where_nothing_can_be_kept_it_answers_all_the_same(browser, site, run):
         assert difference(ask(page, photos(run)), expected(run, photos(run))) < 1e-4
 
 
+@pytest.mark.slow
 def test_two_sites_of_one_host_keep_to_themselves(browser, site, tmp_path):
     for name in ("one", "two"):
         shutil.copytree(site, tmp_path / name)
