@@ -18,7 +18,7 @@ from resnets.decoding import decode
 from resnets.description import describe
 from resnets.errors import ConfigError
 from resnets.exporting import export_model
-from resnets.exporting.web import PAGE, RUNTIME_FILES, find_runtime, site_files
+from resnets.exporting.web import PAGE, RUNTIME_FILES, as_published, find_runtime, site_files
 from resnets.prediction import load
 from resnets.prediction.exports import exports_of
 from resnets.sealing import replace_folder
@@ -260,7 +260,16 @@ def test_a_site_tells_nothing_of_the_machine_it_was_made_on(site, run):
         data = file.read_bytes()
         for place in (run.parent, Path.home(), PAGE, Path(torch.__file__).parent):
             assert str(place).encode() not in data or file.name in own, file
-    assert "source" not in json.loads((site / "model.json").read_text())["data"]
+
+
+def test_a_published_card_has_no_folders_and_no_images(site):
+    card = json.loads((site / "model.json").read_text())
+    private = {"data": {"source": "/home/me"}, "training": {"start_from": "/home/me/runs"}}
+    card["scores"] |= {name: ["my.jpg"] for name in ("mistakes", "left_out", "notes")}
+    card["export"]["proof"]["changed_images"] = [{"name": "my.jpg"}]
+    published = as_published(card | private).decode()
+    assert "/home/me" not in published and "my.jpg" not in published
+    assert json.loads(published)["scores"]["accuracy"] == card["scores"]["accuracy"]
 
 
 def test_a_site_is_an_export_like_any_other(site, run, capsys):

@@ -7,7 +7,7 @@ Any static host will do. Files of the page are read, never imported: no service 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ PAGE, SITE = PACKAGE / "serving" / "page", Path(__file__).parent / "site"
 PLACES = (Path(__file__).parent / "runtime", Path("node_modules/onnxruntime-web/dist"))
 """Where the runtime is looked for: as ``make web`` and as npm leave it."""
 WORKER = "service-worker.js"
+PUBLIC = (
+    *("architecture", "options", "num_classes", "label_names", "input_size", "interpolation"),
+    *("crop_pct", "mean", "std", "preprocess", "temperature", "threshold", "versions", "license"),
+)
+PUBLIC_SCORES = (
+    *("split", "data", "n", "accuracy", "top5", "per_class", "log_loss", "brier"),
+    *("calibration_error", "selective"),
+)
+"""What a site tells of its model's card."""
 
 
 def find_runtime(folder: Path | None = None) -> dict[str, bytes]:
@@ -87,7 +96,7 @@ def site_files(
     local = {path.name: path.read_bytes() for path in sorted(SITE.iterdir()) if path.is_file()}
     whole = {**page, **local, **runtime, **files, CARD: as_published(card)}
     del whole["remote.js"]  # asks a service
-    kept = sorted({*whole, SUMS} - {*files, WORKER})
+    kept = sorted({*whole, SUMS} - {*files, WORKER, *LICENCES.values()})
     version = hashlib.sha256(sums_of(whole)).hexdigest()[:16]
     head = f"const VERSION = {json.dumps(version)};\nconst FILES = {json.dumps(kept)};\n\n"
     return {**whole, WORKER: head.encode() + whole[WORKER]}
@@ -95,10 +104,12 @@ def site_files(
 
 def as_published(card: Mapping[str, Any]) -> bytes:
     """The card as anyone may read it: without folders of this machine and names of images."""
-    published = dict(card)
-    if "data" in card:
-        published["data"] = {key: v for key, v in card["data"].items() if key != "source"}
     export = dict(card["export"])
     if "proof" in export:
         export["proof"] = {k: v for k, v in export["proof"].items() if k != "changed_images"}
-    return as_json(published | {"export": export})
+    scores = card.get("scores") and _some(card["scores"], PUBLIC_SCORES)
+    return as_json(_some(card, PUBLIC) | {"scores": scores, "export": export})
+
+
+def _some(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}

@@ -50,7 +50,7 @@ function details(card, sha) {
     list.append(tell(make("dt"), key, values), make("dd", {}, ...parts));
   row("class-names", { count: card.label_names.length }, classes(card.label_names));
   row("preprocessing", {}, ...preprocessing(card.preprocess));
-  const calibrated = card.temperature != null;
+  const calibrated = (card.temperature ?? 1) !== 1;
   row("temperature", {}, calibrated ? card.temperature.toFixed(3) : tell(make("span"), "not-calibrated"));
   if (sha) row("fingerprint", {}, make("code", { textContent: sha }));
   return list;
