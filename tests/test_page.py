@@ -399,6 +399,14 @@ def test_a_token_is_asked_for_and_sent(page, service, classifier):
     same(answers(page, 1), expected(classifier, photo()))
 
 
+def test_who_has_no_token_is_told(page, service):
+    service.token = "the right one"
+    page.reload()
+    page.get_by_role("dialog").wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".note", has_text="have its token").wait_for()
+
+
 def test_names_that_are_scripts_are_shown_and_never_run(page, service):
     page.set_input_files("#files", [given(f"{HOSTILE[:30].replace('/', '')}.png", photo())])
     answers(page, 1)

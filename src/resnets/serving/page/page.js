@@ -4,7 +4,7 @@ import { connect } from "./backend.js";
 import { showCard } from "./card.js";
 import { by } from "./dom.js";
 import { receive } from "./intake.js";
-import { asProblem } from "./problem.js";
+import { Problem, asProblem } from "./problem.js";
 import { Result } from "./result.js";
 import { speak, tell } from "./words.js";
 
@@ -46,13 +46,16 @@ function state(key, values, fraction) {
   by("state").hidden = false;
 }
 
+/* The token; a dialog that is left without one is an answer, too. */
 function askToken({ wrong }) {
   const dialog = by("ask");
   tell(by("ask-title"), wrong ? "token-wrong" : "token-title");
-  by("token").value = "";
+  by("token").value = dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(by("token").value), { once: true });
+  return new Promise((resolve, reject) => {
+    const closed = () =>
+      dialog.returnValue ? resolve(by("token").value) : reject(new Problem("no-token"));
+    dialog.addEventListener("close", closed, { once: true });
   });
 }
 
