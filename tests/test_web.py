@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import runpy
 import shutil
 from pathlib import Path
 
@@ -299,6 +300,17 @@ def test_sums_that_name_files_elsewhere_are_not_followed(site, tmp_path):
         sums.write(f"{hashlib.sha256(b'secret').hexdigest()}  ../secret\n")
     (part,) = check(tmp_path / "site")
     assert not part.whole
+
+
+def test_another_package_than_the_pinned_one_is_not_unpacked(tmp_path, monkeypatch):
+    tool = runpy.run_path(str(Path(__file__).parents[1] / "tools" / "web.py"))
+
+    def npm(command, **how):
+        Path(command[-1], "onnxruntime-web.tgz").write_bytes(b"another package")
+
+    monkeypatch.setattr("subprocess.run", npm)
+    with pytest.raises(SystemExit, match="SHA-512"):
+        tool["fetch"](tmp_path)
 
 
 def test_a_missing_or_other_runtime_is_refused_before_anything_is_written(run, tmp_path):
