@@ -19,7 +19,14 @@ from resnets.decoding import decode
 from resnets.description import describe
 from resnets.errors import ConfigError
 from resnets.exporting import export_model
-from resnets.exporting.web import PAGE, RUNTIME_FILES, as_published, find_runtime, site_files
+from resnets.exporting.web import (
+    PAGE,
+    RUNTIME_FILES,
+    RUNTIME_VERSION,
+    as_published,
+    find_runtime,
+    site_files,
+)
 from resnets.prediction import load
 from resnets.prediction.exports import exports_of
 from resnets.sealing import replace_folder
@@ -320,6 +327,8 @@ def test_a_missing_or_other_runtime_is_refused_before_anything_is_written(run, t
             folder.mkdir()
             for name in RUNTIME_FILES:
                 (folder / name).write_bytes(content)
-        with pytest.raises(ConfigError, match=r"npm install onnxruntime-web@\d"):
+        with pytest.raises(ConfigError, match=rf"npm install onnxruntime-web@{RUNTIME_VERSION}"):
             export_model(run, "web", out=tmp_path / "site", runtime=folder)
     assert not (tmp_path / "site").exists()
+    page = Path(__file__).parents[1] / "docs" / "web.md"
+    assert f"npm install onnxruntime-web@{RUNTIME_VERSION}" in page.read_text(encoding="utf-8")

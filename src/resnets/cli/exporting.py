@@ -31,7 +31,7 @@ def export(
     ] = 0.5,
     runtime: Annotated[
         Path | None,
-        typer.Option(help="folder with onnxruntime-web, for --format web  [default: node_modules]"),
+        typer.Option(help="folder with onnxruntime-web, for web", show_default="node_modules"),
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
