@@ -22,8 +22,11 @@ from resnets.experiments.running import (
     Length,
     Trial,
     error,
+    layers_of,
+    parameters_of,
     planned,
     test_error,
+    warm_up_of,
     write_rows,
 )
 from resnets.experiments.signals import LayerSignal, layer_signals
@@ -38,8 +41,6 @@ from resnets.training.setup import preprocess_of
 from resnets.training.state import part
 
 NETS = ("plain20", "plain56", "resnet20", "resnet56")
-DEEP, WARM_UP = 110, 400
-"""Networks of so many layers need so many first steps at a tenth of the rate (Section 4.2)."""
 BATCH = 128
 """Training images on which signals are measured."""
 START: Literal["start"] = "start"
@@ -109,10 +110,10 @@ def degradation(
 
     Raises ``ConfigError`` for other networks, and what ``resnets.train`` raises.
     """
-    layers = {net: _layers(net) for net in nets}
-    deep = max(layers.values()) >= DEEP
-    shared = {"recipe": "paper-cifar", "warmup_steps": WARM_UP if deep else 0, **settings}
-    trials = [Trial(net, seed) for net in nets]
+    _check(nets)
+    warm_up = max(map(warm_up_of, nets))  # one schedule: what the deepest needs, all get
+    shared = {"recipe": "paper-cifar", **settings}
+    trials = [Trial(net, seed, warm_up) for net in nets]
     experiment = planned(
         trials,
         data=data,
@@ -126,7 +127,7 @@ def degradation(
     few, _ = few_images(data, data_dir, shared)
     learned: list[Learned] = []
     for run in experiment.run(trials):
-        learned.append(_learned(run, few, layers[run.config.model]))
+        learned.append(_learned(run, few))
         found = Degradation(nets=tuple(learned), out=experiment.out, text=told(learned))
         write(found)
     return found
@@ -161,12 +162,8 @@ def write(found: Degradation) -> list[Path]:
     return files
 
 
-def _learned(run: RunFacts, few: Dataset, layers: int) -> Learned:
+def _learned(run: RunFacts, few: Dataset) -> Learned:
     config = run.config
-    spec = spec_of(config.model)
-    assert isinstance(spec, ResNetSpec)  # noqa: S101
-    with torch.device("meta"):
-        network = create_model(config.model, num_classes=len(few.classes))
     curve = tuple(
         {
             "step": int(row["step"] or 0),
@@ -179,9 +176,9 @@ def _learned(run: RunFacts, few: Dataset, layers: int) -> Learned:
     )
     return Learned(
         net=config.model,
-        layers=layers,
-        residual=spec.shortcut != "none",
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        layers=layers_of(config.model),
+        residual=not _plain(config.model),
+        parameters=parameters_of(config.model, len(few.classes)),
         curve=curve,
         test_error=test_error(run),
         signals=_signals(run, few),
@@ -221,12 +218,18 @@ def _signals(run: RunFacts, few: Dataset) -> dict[Literal["start", "end"], tuple
     return {START: tuple(start), END: tuple(layer_signals(network, inputs, labels))}
 
 
-def _layers(net: str) -> int:
-    """Weighted layers of a plain or residual CIFAR network: 6n + 2 of Section 4.2."""
+def _plain(net: str) -> bool:
     spec = spec_of(net)
-    if not isinstance(spec, ResNetSpec) or spec.family not in ("plain", "CIFAR ResNet"):
+    return isinstance(spec, ResNetSpec) and spec.shortcut == "none"
+
+
+def _check(nets: Sequence[str]) -> None:
+    """Raise ``ConfigError`` unless there are two depths of plain or of residual networks."""
+    kinds = {
+        kind: {layers_of(net) for net in nets if _plain(net) is kind} for kind in (True, False)
+    }
+    if max(map(len, kinds.values())) < 2 or len(set(nets)) < len(nets):
         raise ConfigError(
-            f"{net} is no plain or residual network for CIFAR",
-            fix=f"choose from {', '.join(f'plain{n}, resnet{n}' for n in (20, 32, 44, 56, 110))}",
+            f"{', '.join(nets) or 'no network'}: nothing to compare",
+            fix="name each once, and two depths of a kind, such as plain20,plain56",
         )
-    return 2 * sum(spec.depths) + 2

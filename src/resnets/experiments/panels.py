@@ -63,7 +63,7 @@ def panels_of(nets: Sequence["Learned"]) -> list[list[Panel]]:
     makers: list[tuple[str, str, Axis, Callable[[Sequence[Learned]], list[Line]], bool]] = [
         ("error", "solid: validation, dashed: training (augmented)", steps, errors, False),
         (
-            "standard deviation of each layer's response",
+            "spread (std) of each layer's response",
             moments,
             layers,
             lambda mine: signals(mine, lambda signal: signal.response_std),

@@ -10,16 +10,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from resnets.config import parse_duration
 from resnets.console import Progress
 from resnets.errors import ConfigError
 from resnets.experiments.pace import few_images, measure_pace, seconds_of, steps_within
+from resnets.models import create_model
+from resnets.models.specs import spec_of
+from resnets.models.specs.residual import ResNetSpec
 from resnets.report import RunFacts, read_run
 from resnets.sealing import as_json, make_folder, write_durably
 from resnets.training import train
 from resnets.training.recipes import recipe
 
 PLAN = "experiment.json"
+DEEP, WARM_UP = 110, 400
+"""Networks of so many layers need about so many first steps at a tenth of the rate (He et al.
+2015, Section 4.2)."""
 TARGET = 0.95
 """The share of a budget that is planned for: a machine is more often slower than faster."""
 
@@ -30,6 +38,8 @@ class Trial:
 
     model: str
     seed: int = 0
+    warm_up: int = 0
+    """So many first steps at a tenth of the rate, at most a tenth of them all; 0: the recipe's."""
 
     @property
     def name(self) -> str:
@@ -66,7 +76,9 @@ class Experiment:
     out: Path
     data_dir: Path | None
     settings: dict[str, Any]
-    """Of ``resnets.train``, the number of steps among them."""
+    """Of ``resnets.train``, but for what makes a trial."""
+    steps: int
+    """Of each network."""
     quiet: bool = False
 
     def folder(self, trial: Trial) -> Path:
@@ -81,6 +93,8 @@ class Experiment:
         for number, trial in enumerate(trials, 1):
             with Progress(quiet=self.quiet) as progress:
                 progress.line(f"{number} of {len(trials)}: {trial.model}, seed {trial.seed}")
+            warm_up = min(trial.warm_up, self.steps // 10)
+            settings = self.settings | ({"warmup_steps": warm_up} if trial.warm_up else {})
             train(
                 self.data,
                 out=self.folder(trial),
@@ -88,7 +102,8 @@ class Experiment:
                 quiet=self.quiet,
                 model=trial.model,
                 seed=trial.seed,
-                **self.settings,
+                steps=self.steps,
+                **settings,
             )
             yield read_run(self.folder(trial))
 
@@ -132,7 +147,8 @@ def planned(
         data=str(data),
         out=out,
         data_dir=Path(data_dir) if data_dir else None,
-        settings=settings | {"steps": steps},
+        settings=settings,
+        steps=steps,
         quiet=quiet,
     )
 
@@ -144,6 +160,33 @@ def write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_durably(file, text.getvalue().encode())
+
+
+def warm_up_of(model: str) -> int:
+    """The first steps at a tenth of the rate that a residual network of many layers needs."""
+    return WARM_UP if layers_of(model) >= DEEP else 0
+
+
+def layers_of(model: str) -> int:
+    """Weighted layers of a CIFAR network of two-layer blocks: 6n + 2 (He et al. 2015, Section 4.2).
+
+    Raises ``ConfigError`` for any other network.
+    """
+    spec = spec_of(model)
+    blocks = ("plain", "basic", "preact_basic")
+    if not isinstance(spec, ResNetSpec) or spec.stem != "cifar" or spec.block not in blocks:
+        raise ConfigError(
+            f"{model} is no network of two-layer blocks for CIFAR",
+            fix="choose such as plain20, resnet20 or resnet56; `resnets models` lists them",
+        )
+    return 2 * sum(spec.depths) + 2
+
+
+def parameters_of(model: str, classes: int) -> int:
+    """How many parameters it has with so many classes."""
+    with torch.device("meta"):
+        network = create_model(model, num_classes=classes)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_error(run: RunFacts) -> float | None:
@@ -187,11 +230,8 @@ def _settled(
     elif length.epochs:
         steps = max(1, round(length.epochs * sizes.train / sizes.batch))
     else:
-        steps = recipe(asked["settings"]["recipe"]).steps or 0
-        if not steps:
-            raise ConfigError(
-                f"recipe {asked['settings']['recipe']} counts no steps", fix="give --epochs"
-            )
+        base = recipe(asked["settings"]["recipe"])
+        steps = base.steps or round((base.epochs or 1) * sizes.train / sizes.batch)
     minutes = seconds_of(every, sizes, steps) / 60
     progress.line(
         f"{len(trials)} runs of {steps:,} steps ({steps * sizes.batch / sizes.train:.1f} epochs) "
