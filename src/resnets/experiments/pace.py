@@ -28,8 +28,8 @@ from resnets.training.stopping import StopWatch
 
 FEW = 512
 """Training images that steps are tried on."""
-WARM, COUNTED, ENOUGH = 3, 30, 10.0
-"""Steps that do not count, steps that do, and seconds after which fewer are enough."""
+WARM, FEWEST, MOST, ENOUGH = 5, 5, 25, 10.0
+"""Steps that do not count; the fewest and most that do, and seconds that are enough of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,9 @@ def measure_pace(model: str, few: Dataset, settings: dict[str, Any]) -> Pace:
     stop = StopWatch(lambda: None)
     times: list[float] = []
     with closing(batches_of(task, few.splits["train"], None).starting_at(0)) as stream:
-        while len(times) < WARM + COUNTED and (len(times) <= WARM or sum(times) < ENOUGH):
+        while len(times) < WARM + FEWEST or (
+            len(times) < WARM + MOST and sum(times[WARM:]) < ENOUGH
+        ):
             began = time.monotonic()
             take_step(task, state, next(stream), 0.0, stop)
             times.append(time.monotonic() - began)
