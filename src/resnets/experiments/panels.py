@@ -61,7 +61,7 @@ def panels_of(nets: Sequence["Learned"]) -> list[list[Panel]]:
 
     moments = "solid: after the last step, dashed: before the first"
     makers: list[tuple[str, str, Axis, Callable[[Sequence[Learned]], list[Line]], bool]] = [
-        ("error", "solid: validation, dashed: training (augmented)", steps, errors, False),
+        ("error", "solid: validation, dashed: training (augmented images)", steps, errors, False),
         (
             "spread (std) of each layer's response",
             moments,

@@ -9,8 +9,10 @@ from resnets.report import compare
 if TYPE_CHECKING:
     from resnets.experiments.degradation import Learned
 
-VANISHED = 0.01
-"""A gradient that arrives with less than this share of what set out has vanished."""
+VANISHED, GROWN = 0.01, 10.0
+"""A signal that arrives with less than the one share of what set out has vanished, and with more
+than the other it has grown."""
+TINY = 1e-30
 
 
 def told(nets: Sequence["Learned"]) -> str:
@@ -19,53 +21,57 @@ def told(nets: Sequence["Learned"]) -> str:
     sentences = [
         f"Every network took the same {first.last['step']:,} steps of "
         f"{first.run.config.batch_size} images, in the same order, with the same augmentation and "
-        "the same learning rates, once each."
+        "the same learning rates, once each. Training error is of augmented images, as they are "
+        "trained on; validation error is of images held out of the training images (the paper's "
+        "Figure 6 draws test error)."
     ]
     for residual in (False, True):
         kind = sorted((n for n in nets if n.residual is residual), key=lambda net: net.layers)
         if len(kind) > 1 and kind[0].layers < kind[-1].layers:
             sentences += _of_depth(kind[0], kind[-1])
-    sentences += _of_signals(max(nets, key=lambda net: (not net.residual, net.layers)))
-    return " ".join(sentences)
+    deepest = [
+        max(kind, key=lambda net: net.layers)
+        for residual in (False, True)
+        if (kind := [net for net in nets if net.residual is residual])
+    ]
+    return " ".join([*sentences, *_of_signals(*deepest)])
 
 
 def _of_depth(shallow: "Learned", deep: "Learned") -> list[str]:
     """What more layers did to the errors."""
-    names = {True: f"With shortcuts {deep.net}", False: f"Without shortcuts {deep.net}"}
-    begin = names[deep.residual]
-    ends = f"{_ended(deep)}, {shallow.net} with {_errors(shallow)}"
-    worse_val = deep.last["val_error"] > shallow.last["val_error"]
-    worse_train = deep.last["train_error"] > shallow.last["train_error"]
-    said = []
-    if worse_val and deep.residual:
-        said += [
-            f"{begin} still {ends}: in so short a schedule the deeper network did not overtake the "
-            "other one, as it does in the paper's Figure 6 (middle)."
-        ]
-    elif worse_val:
-        said += [f"{begin} {ends}: the deeper network is the worse one."]
-        said += (
-            [
-                "It does worse on the very images it is trained on, so it does not overfit; it is "
-                "harder to train. This is the degradation of the paper's Figure 6 (left)."
-            ]
-            if worse_train
-            else [
-                "But on the images it is trained on it is the better one: this is overfitting, and "
-                "not the degradation of the paper's Figure 6 (left)."
-            ]
+    worse = deep.last["val_error"] > shallow.last["val_error"]
+    harder_to_train = deep.last["train_error"] > shallow.last["train_error"]
+    if deep.residual and worse:
+        outcome = (
+            "in so short a schedule the deeper network did not overtake the other one, as it does "
+            "in the paper's Figure 6 (middle)"
         )
     elif deep.residual:
-        said += [
-            f"{begin} {ends}: the deeper network does not end above the other one, as in the "
-            "paper's Figure 6 (middle)."
-        ]
+        outcome = (
+            "the deeper network does not end above the other one, as in the paper's Figure 6 "
+            "(middle)"
+        )
+    elif not worse:
+        outcome = (
+            "in so short a schedule the degradation of the paper's Figure 6 (left) did not show"
+        )
+    elif harder_to_train:
+        outcome = (
+            "the deeper network is the worse one, and on the very images it is trained on, so it "
+            "does not overfit; it is harder to train. This is the degradation of the paper's "
+            "Figure 6 (left)"
+        )
     else:
-        said += [
-            f"{begin} {ends}: in so short a schedule the degradation of the paper's Figure 6 "
-            "(left) did not show."
-        ]
-    return [*said, _of_test(shallow, deep)]
+        outcome = (
+            "the deeper network is the worse one, but not on the images it is trained on: this is "
+            "overfitting, and not the degradation of the paper's Figure 6 (left)"
+        )
+    begin = "With shortcuts" if deep.residual else "Without shortcuts"
+    return [
+        f"{begin} {deep.net} ended with {_errors(deep)}, {shallow.net} with {_errors(shallow)}: "
+        f"{outcome}.",
+        _of_test(shallow, deep),
+    ]
 
 
 def _of_test(shallow: "Learned", deep: "Learned") -> str:
@@ -80,31 +86,41 @@ def _of_test(shallow: "Learned", deep: "Learned") -> str:
     )
 
 
-def _of_signals(net: "Learned") -> list[str]:
-    """Whether what goes through the deepest plain network gets lost (Section 4.1)."""
-    said, arrived = [], []
-    for when, signals in net.signals.items():
-        stds = [signal.response_std for signal in signals]
-        norms = [signal.gradient_norm for signal in signals]
-        share = norms[0] / norms[-1] if norms[-1] else 0.0
-        arrived.append(share)
-        moment = "before the first step" if when == "start" else "after the last"
-        said.append(
-            f"{moment} the responses of its layers have standard deviations of {min(stds):.2g} to "
-            f"{max(stds):.2g}, and the gradient at its first layer is {share:.2g} times that at "
-            "its last"
-        )
+def _of_signals(net: "Learned", other: "Learned | None" = None) -> list[str]:
+    """Whether what goes through a deep network gets lost (Section 4.1), and through another one."""
+    stds = {
+        when: [signal.response_std for signal in signals] for when, signals in net.signals.items()
+    }
+    shares = _arrived(net)
+    least = min(*shares, *(min(values) / max(values) for values in stds.values()))
     verdict = (
-        "so neither vanishes on its way, as the paper's Section 4.1 argues of networks with batch "
-        "norm"
-        if min(arrived) > VANISHED
-        else "so the gradient vanishes on its way, other than the paper's Section 4.1 argues"
+        "nothing vanishes, as the paper's Section 4.1 argues of networks with batch norm"
+        if least > VANISHED
+        else "a signal does vanish, other than the paper's Section 4.1 argues"
     )
-    return [f"In {net.net}, {'; '.join(said)}; {verdict}."]
+    spreads = [f"{min(values):.2g} to {max(values):.2g}" for values in stds.values()]
+    said = [
+        f"In {net.net} {verdict}: the responses of its layers have standard deviations of "
+        f"{spreads[0]} before the first step and {spreads[1]} after the last, and the gradient at "
+        f"its first layer is {_times(shares)}."
+    ]
+    if max(shares) > GROWN:
+        beside = f"; in {other.net} it is {_times(_arrived(other))}" if other else ""
+        said.append(f"On its way back the gradient grows{beside}.")
+    return said
 
 
-def _ended(net: "Learned") -> str:
-    return f"ended with {_errors(net)}"
+def _arrived(net: "Learned") -> list[float]:
+    """The gradient's norm at the first layer by that at the last: at the start, and at the end."""
+    return [
+        signals[0].gradient_norm / max(signals[-1].gradient_norm, TINY)
+        for signals in net.signals.values()
+    ]
+
+
+def _times(shares: Sequence[float]) -> str:
+    start, end = (f"{share:,.0f}" if share >= 10 else f"{share:.2g}" for share in shares)
+    return f"{start} times that at its last before the first step, {end} times after the last"
 
 
 def _errors(net: "Learned") -> str:
