@@ -59,7 +59,8 @@ def few_images(
     data: str | Path, data_dir: str | Path | None, settings: dict[str, Any]
 ) -> tuple[Dataset, Sizes]:
     """The same ``FEW`` training images every time, in memory, and the sizes of the whole."""
-    base = recipe(settings["recipe"])
+    named = {name: settings[name] for name in ("batch_size", "validation") if name in settings}
+    base = dataclasses.replace(recipe(settings["recipe"]), **named)
     whole = before_reading(
         open_dataset(data, data_dir=Path(data_dir) if data_dir else None), base.validation
     )

@@ -81,8 +81,8 @@ def _of_test(shallow: "Learned", deep: "Learned") -> str:
     split = deep.run.answers.split
     judged = "" if pair.more_than_chance else ", which may be chance"
     return (
-        f"On {pair.n:,} images of {split} its error is {share:+.1f} points from the other's "
-        f"(95 %: {low:+.1f} to {high:+.1f}{judged})."
+        f"On {pair.n:,} images of {split} the error of {deep.net} is {share:+.1f} points from that "
+        f"of {shallow.net} (95 %: {low:+.1f} to {high:+.1f}{judged})."
     )
 
 
