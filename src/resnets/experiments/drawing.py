@@ -12,7 +12,7 @@ from resnets.sealing import write_durably
 
 HEAD, KEY, GAP = 30, 44, 18
 """Above a panel for its title, below it for its names, and beside it; in pixels."""
-NAME = 84
+NAME = 78
 """Pixels from one name of a line to the next."""
 INCHES, DPI = (10.0, 3.4), 150
 """Of a row of panels in a PNG."""

@@ -130,9 +130,13 @@ def planned(
     budget is too short.
     """
     started = time.monotonic() if started is None else started
-    out = Path(out)
-    asked = {"data": str(data), "settings": settings, **asdict(length)}
-    file = out / PLAN
+    out, file = Path(out), Path(out) / PLAN
+    data = str(Path(data).absolute() if Path(data).exists() else data)
+    asked = {"data": data, "settings": settings, **asdict(length)}
+    if out.exists() and not file.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ConfigError(
+            f"{out} exists and holds no experiment", fix="choose another folder with --out"
+        )
     with Progress(quiet=quiet) as progress:
         if file.exists():
             held = json.loads(file.read_text(encoding="utf-8"))
@@ -144,7 +148,7 @@ def planned(
             make_folder(out)
             write_durably(file, as_json({"asked": asked, "steps": steps}))
     return Experiment(
-        data=str(data),
+        data=data,
         out=out,
         data_dir=Path(data_dir) if data_dir else None,
         settings=settings,
