@@ -95,6 +95,24 @@ def test_calibrating_again_changes_probabilities_and_no_answer_or_weight(runs, t
     assert [row[0].label for row in again] == [row[0].label for row in answered]
 
 
+def test_calibrating_again_takes_back_what_was_said_of_the_calibration_before(runs, tmp_path):
+    _, (run, _) = runs
+    shutil.copytree(run.path, tmp_path / "run")
+    before = read_sealed(tmp_path / "run").card["scores"]["notes"]
+    kept = read_predictions(tmp_path / "run" / "predictions" / "val.npz")
+    wrong = np.where(np.ptp(kept.logits, axis=1) == np.ptp(kept.logits, axis=1).max(), 1, 0)
+    labels = kept.logits.argmax(axis=1) ^ wrong  # the surest answer, and no other
+    replace(kept, labels=labels).save(tmp_path / "run" / "predictions" / "val.npz")
+    calibrate_model(tmp_path / "run", target_error=1e-6)
+    (said,) = read_sealed(tmp_path / "run").card["calibration"]["notes"]
+    assert "no threshold reaches" in said
+    assert said in read_sealed(tmp_path / "run").card["scores"]["notes"]
+    calibrate_model(tmp_path / "run", target_error=0.9)
+    assert read_sealed(tmp_path / "run").card["scores"]["notes"] == [
+        note for note in before if "no threshold" not in note
+    ]
+
+
 def test_other_images_can_calibrate_and_a_torn_run_is_not_touched(runs, tmp_path):
     data, (run, _) = runs
     copy = tmp_path / "run"

@@ -43,12 +43,25 @@ def test_a_whole_run_is_whole_and_checking_changes_nothing(run: Path) -> None:
         "settings",
         "data list",
         "metrics",
+        "predictions",
         "training state",
         "sealed model",
     }
     assert all(part.whole for part in parts), parts
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files_of(run)} == before
     assert [part.what for part in check(run / "model")] == ["sealed model"]
+
+
+def test_damaged_predictions_are_named(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    answers = copy / "predictions" / "test.npz"
+    data = bytearray(answers.read_bytes())
+    place = data.index(np.load(answers)["logits"].tobytes())  # stored, not compressed
+    data[place] ^= 1
+    for damaged in (bytes(data), bytes(data[:-40]), b""):
+        answers.write_bytes(damaged)
+        assert [part.path for part in check(copy) if not part.whole] == [answers]
 
 
 def test_every_flipped_bit_is_caught(run: Path) -> None:

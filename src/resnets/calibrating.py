@@ -57,8 +57,11 @@ def calibrate_model(
                 fix="copy the whole run folder, not its model alone, and calibrate it there",
             )
         scores = scored.scores(calibration.temperature, calibration.threshold)
+        stale = (sealed.card.get("calibration") or {}).get("notes", ())
+        kept = [note for note in before.get("notes", ()) if note not in stale]
         card["scores"] = scores.to_dict() | {
-            name: before[name] for name in ("left_out", "notes") if name in before
+            "left_out": before.get("left_out", []),
+            "notes": [*kept, *calibration.notes],
         }
     seal(sealed.path, sealed.weights, card)
     return calibration, scores

@@ -10,6 +10,7 @@ from typing import Any
 from resnets.checkpoint import read_state
 from resnets.config import TrainConfig
 from resnets.errors import ModelFileError, ResnetsError
+from resnets.evaluation import read_predictions
 from resnets.prediction import load
 from resnets.prediction.exports import exports_of, is_export, read_export
 
@@ -53,6 +54,10 @@ def check(path: str | Path) -> list[Checked]:
     ]
     if (path / "metrics.csv").exists():
         parts.append(_checked("metrics", path / "metrics.csv", _metrics))
+    parts += [
+        _checked("predictions", answers, _predictions)
+        for answers in sorted((path / "predictions").glob("*.npz"))
+    ]
     parts += [
         _checked("training state", state, _state)
         for state in sorted((path / "state").glob("*.safetensors"))
@@ -114,6 +119,11 @@ def _metrics(path: Path) -> str:
     if steps != sorted(set(steps)):
         raise ValueError("its steps are not in order")
     return f"{len(rows)} rows"
+
+
+def _predictions(path: Path) -> str:
+    answers = read_predictions(path)
+    return f"{len(answers):,} images of {answers.split}"
 
 
 def _state(path: Path) -> str:

@@ -176,6 +176,8 @@ class TrainConfig:
     """Whether photos are decoded once and kept on disk, no larger than random crops need them."""
     save_every: float = 30.0
     """Seconds between training states, or more where one takes long to save. Changes no result."""
+    tensorboard: bool = False
+    """Whether the rows of ``metrics.csv`` are also written for TensorBoard. Changes no result."""
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ def benchmark(
     ],
     input_size: Annotated[
         str | None,
-        typer.Option("--input", help="such as 3x224x224  [default: the network's own]"),
+        typer.Option("--input", help="such as 3x224x224", show_default="the network's own"),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="images at once")] = 16,
     train: Annotated[
@@ -31,7 +31,7 @@ def benchmark(
     ] = "auto",
     seconds: Annotated[float, typer.Option(help="time to measure")] = 10.0,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads  [default: one per core]", min=1)
+        int | None, typer.Option(help="CPU threads", show_default="one per core", min=1)
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
     engine: EngineChoice = None,

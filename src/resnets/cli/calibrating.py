@@ -13,7 +13,9 @@ def calibrate(
     run: RunPath,
     data: Annotated[
         str | None,
-        typer.Argument(help="other labelled images  [default: the run's own validation images]"),
+        typer.Argument(
+            help="other labelled images", show_default="the run's own validation images"
+        ),
     ] = None,
     target_error: Annotated[
         float, typer.Option(help="share of wrong answers among those that are given")

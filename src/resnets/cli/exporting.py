@@ -19,11 +19,11 @@ def export(
         Literal["fp32", "bf16", "int8"], typer.Option(help="bf16 and int8 may change answers")
     ] = "fp32",
     out: Annotated[
-        Path | None, typer.Option(help="folder  [default: RUN/export/FORMAT-PRECISION]")
+        Path | None, typer.Option(help="folder", show_default="RUN/export/FORMAT-PRECISION")
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="labelled images to prove it on  [default: the run's own]"),
+        typer.Option(help="labelled images to prove it on", show_default="the run's own"),
     ] = None,
     max_drop: Annotated[
         float, typer.Option(help="points of accuracy that bf16 and int8 may lose")

@@ -46,7 +46,9 @@ def import_command(
         ),
     ] = False,
     licence: Annotated[str | None, typer.Option("--license", help="of the weights")] = None,
-    out: Annotated[Path | None, typer.Option(help="new folder  [default: imported/NAME]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="new folder", show_default="imported/NAME")
+    ] = None,
 ) -> None:
     """Turn weights trained elsewhere into a sealed model."""
     from resnets.console import say

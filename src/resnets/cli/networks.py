@@ -51,7 +51,7 @@ def describe(
     ] = None,
     input_size: Annotated[
         str | None,
-        typer.Option("--input", help="such as 3x224x224  [default: the network's own]"),
+        typer.Option("--input", help="such as 3x224x224", show_default="the network's own"),
     ] = None,
     layers: Annotated[
         bool, typer.Option("--layers/--blocks", help="a row for each layer or for each block")

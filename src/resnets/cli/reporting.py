@@ -17,7 +17,9 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="HTML file  [default: RUN/report.html, or comparison.html for several]"),
+        typer.Option(
+            help="HTML file", show_default="RUN/report.html, or comparison.html for several"
+        ),
     ] = None,
     png: Annotated[
         Path | None, typer.Option(help="folder for the charts as PNG too (resnets[plot])")

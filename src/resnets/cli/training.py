@@ -36,7 +36,7 @@ def train(
     budget: Annotated[
         str | None, typer.Option(help="time from start to exit instead, such as 10m")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="run folder  [default: runs/NAME]")] = None,
+    out: Annotated[Path | None, typer.Option(help="run folder", show_default="runs/NAME")] = None,
     recipe: Annotated[
         str | None, typer.Option(help="default, paper-cifar or tutorial-cifar96")
     ] = None,
@@ -84,6 +84,10 @@ def train(
         bool | None,
         typer.Option("--cache", help="decode photos once and keep them on disk, up to 20 GB"),
     ] = None,
+    tensorboard: Annotated[
+        bool | None,
+        typer.Option("--tensorboard", help="event files for TensorBoard beside metrics.csv"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="decides everything that is drawn")] = None,
     data_dir: DataDir = None,
     settings: Annotated[
@@ -130,6 +134,7 @@ def train(
         "threads": threads,
         "workers": workers,
         "cache": cache,
+        "tensorboard": tensorboard,
         "seed": seed,
     }
     for key, value in parse_settings(settings or []).items():

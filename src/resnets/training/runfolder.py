@@ -26,7 +26,9 @@ COLUMNS = (
     "images_per_second",
     "seconds",
 )
-FREE_TO_CHANGE = frozenset({"workers", "checkpoint_activations", "save_every", "on_nonfinite"})
+FREE_TO_CHANGE = frozenset(
+    {"workers", "checkpoint_activations", "save_every", "on_nonfinite", "tensorboard"}
+)
 """Settings that change no step that was taken, so that a run may go on with others."""
 
 

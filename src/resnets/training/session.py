@@ -31,8 +31,9 @@ from resnets.training.schedules import learning_rate, progress
 from resnets.training.scoring import Scorer, build_network, closing_parts, concluded
 from resnets.training.seeing import first_images
 from resnets.training.skipping import skip_or_stop
-from resnets.training.state import Best, Row
+from resnets.training.state import Best, Row, row_text
 from resnets.training.stopping import StopRequested, StopWatch
+from resnets.training.tensorboard import EventFiles
 from resnets.training.transfer import ALL, Start, begin_with
 
 FEWEST_VALIDATED = 200
@@ -60,6 +61,7 @@ class Session:
         self.steps_per_epoch = len(self.train_split) / config.batch_size
         self.stop = StopWatch(self.save)
         self.disk = Disk(folder.path, config.save_every, display)
+        self.events: EventFiles | None = None
         self.watch: DecodingWatch | None = None
         self._validated: int | None = None
         self._extended: list[list[int]] = []
@@ -75,6 +77,8 @@ class Session:
         """
         config = self.config
         assert config.threads  # noqa: S101
+        if config.tensorboard:
+            self.events = EventFiles(self.folder.path / "tensorboard", config.to_toml())
         torch.set_num_threads(config.threads)
         keep_memory()
         if config.device == "cuda":  # the same bits again, and fp32 that is fp32
@@ -108,7 +112,7 @@ class Session:
         Args:
             again: what a person types to go on after an interruption.
         """
-        self.folder.write_metrics(self.state.rows)
+        self.write_rows()
         if self.start:  # from here on the run needs them no more
             self.save()
         batches = batches_of(self.task, self.train_split, self.features.get("train"))
@@ -131,7 +135,7 @@ class Session:
                     after_step=self.after_step,
                     not_finite=self.not_finite,
                 )
-                self.folder.write_metrics(self.state.rows)
+                self.write_rows()
                 self.save_locked()
                 predictions = self.scorer.final(self._chosen_weights(), self.closing)
                 for name, answers in predictions.items():
@@ -142,6 +146,8 @@ class Session:
                     self.save_locked()
                 except CannotGoOn as refused:
                     trouble = refused  # what was learned is sealed all the same: it is smaller
+            if self.events:
+                self.events.close()
             self._seal(predictions, finished=trouble is None)
             if trouble is None and predictions:
                 self._report()
@@ -181,9 +187,15 @@ class Session:
             state.stale = 0 if best else state.stale + 1
             state.close_row(row)
             self._interval_began = time.monotonic()
-        self.disk.note(lambda: self.folder.write_metrics(state.rows))
+        self.disk.note(self.write_rows)
         self.display.line(row_text(row))
         self._begin_bar()
+
+    def write_rows(self) -> None:
+        """Write ``metrics.csv``, and the same for TensorBoard. Raises ``CannotGoOn``."""
+        self.folder.write_metrics(self.state.rows)
+        if self.events:
+            self.events.write(self.state.rows)
 
     def after_step(self, loss: float) -> None:
         """Show the step and what there is to say; save the state when it is time."""
@@ -379,16 +391,3 @@ class Session:
             self.display.begin("training", left * self.config.batch_size)
         else:
             self.display.begin("training", None)
-
-
-def row_text(row: Row) -> str:
-    """One row of ``metrics.csv`` as a line."""
-    parts = [
-        f"epoch {row['epoch']:.2f}: loss {row['train_loss']:.4f}",
-        f"train accuracy {row['train_accuracy']:.2%}",
-    ]
-    if row["val_accuracy"] is not None:
-        parts.append(f"val loss {row['val_loss']:.4f}, val accuracy {row['val_accuracy']:.2%}")
-    parts.append(f"lr {row['learning_rate']:.4g}")
-    parts.append(f"{row['images_per_second']:,.0f} images/s, {row['seconds']:.1f} s")
-    return ", ".join(parts)

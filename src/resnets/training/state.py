@@ -171,3 +171,16 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names start with ``prefix.``, without it."""
     start = prefix + "."
     return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
+
+
+def row_text(row: Row) -> str:
+    """One row of ``metrics.csv`` as a line."""
+    parts = [
+        f"epoch {row['epoch']:.2f}: loss {row['train_loss']:.4f}",
+        f"train accuracy {row['train_accuracy']:.2%}",
+    ]
+    if row["val_accuracy"] is not None:
+        parts.append(f"val loss {row['val_loss']:.4f}, val accuracy {row['val_accuracy']:.2%}")
+    parts.append(f"lr {row['learning_rate']:.4g}")
+    parts.append(f"{row['images_per_second']:,.0f} images/s, {row['seconds']:.1f} s")
+    return ", ".join(parts)
