@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import hashlib
 import importlib
+import json
 import math
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from resnets.errors import ConfigError, Interrupted, UnknownName
 from resnets.experiments import degradation, layer_signals, shortcuts, table6
 from resnets.experiments import running as engine
-from resnets.experiments.pace import Pace, Sizes, seconds_of, steps_within
+from resnets.experiments.pace import Pace, Sizes, few_images, seconds_of, steps_within
 from resnets.experiments.running import Length
 from resnets.experiments.wording import told
 from resnets.models import create_model
@@ -166,6 +167,8 @@ def test_other_networks_and_mistyped_ones_are_refused(photos, tmp_path):
         degradation(photos, nets=("vgg16", "plain20"), epochs=1, out=tmp_path)
     with pytest.raises(UnknownName, match="did you mean 'plain32'"):
         degradation(photos, nets=("plain2", "plain56"), epochs=1, out=tmp_path)
+    with pytest.raises(ConfigError, match="no validation error"):
+        degradation(photos, nets=NETS, epochs=1, out=tmp_path, validation=0)
 
 
 def test_a_network_of_110_layers_makes_all_of_them_warm_up(monkeypatch, photos, tmp_path):
@@ -236,6 +239,14 @@ def test_signals_are_of_the_first_weights_and_of_the_last(found):
             [1.0] * (net.layers - 1), rel=0.05
         )  # batch norm before any step
         assert net.signals["start"] != net.signals["end"]
+
+
+def test_signals_are_of_images_that_the_networks_train_on(found, photos):
+    few, sizes = few_images(photos, None, {"recipe": "paper-cifar"})
+    splits = json.loads((found.out / "plain20-seed0/data.json").read_text())["splits"]
+    assert set(few.splits["train"].names) <= set(splits["train"]["images"])
+    counts = {part: split["count"] for part, split in splits.items()}
+    assert counts == {"train": sizes.train, "val": sizes.val, "test": sizes.test}
 
 
 # Words and pictures -------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def degradation(
     data: DataArgument = "cifar10",
     budget: Annotated[
         str | None,
-        typer.Option(help="time for all networks together  [default: 60m]", show_default=False),
+        typer.Option(help="time for all networks together", show_default="60m"),
     ] = None,
     epochs: EpochsOption = None,
     nets: Annotated[

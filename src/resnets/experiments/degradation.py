@@ -22,10 +22,10 @@ from resnets.experiments.running import (
     Length,
     Trial,
     error,
+    error_on_test,
     layers_of,
     parameters_of,
     planned,
-    test_error,
     warm_up_of,
     write_rows,
 )
@@ -111,6 +111,8 @@ def degradation(
     Raises ``ConfigError`` for other networks, and what ``resnets.train`` raises.
     """
     _check(nets)
+    if settings.get("validation") == 0:
+        raise ConfigError("validation=0 leaves no validation error", fix="leave validation out")
     warm_up = max(map(warm_up_of, nets))  # one schedule: what the deepest needs, all get
     shared = {"recipe": "paper-cifar", **settings}
     trials = [Trial(net, seed, warm_up) for net in nets]
@@ -180,7 +182,7 @@ def _learned(run: RunFacts, few: Dataset) -> Learned:
         residual=not _plain(config.model),
         parameters=parameters_of(config.model, len(few.classes)),
         curve=curve,
-        test_error=test_error(run),
+        test_error=error_on_test(run),
         signals=_signals(run, few),
         run=run,
     )

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from resnets.console import Progress
-from resnets.data import Dataset, open_dataset, read_images
+from resnets.data import Dataset, hold_out, open_dataset, read_images
 from resnets.data.listing import by_hash
 from resnets.data.manifest import HELD_OUT, before_reading
 from resnets.machine import keep_memory
@@ -58,28 +58,26 @@ class Sizes:
 def few_images(
     data: str | Path, data_dir: str | Path | None, settings: dict[str, Any]
 ) -> tuple[Dataset, Sizes]:
-    """The same ``FEW`` training images every time, in memory, and the sizes of the whole."""
+    """``FEW`` images that runs will train on, the same every time, and the sizes of the whole."""
     named = {name: settings[name] for name in ("batch_size", "validation") if name in settings}
     base = dataclasses.replace(recipe(settings["recipe"]), **named)
     whole = before_reading(
         open_dataset(data, data_dir=Path(data_dir) if data_dir else None), base.validation
     )
+    share = HELD_OUT if base.validation is None else base.validation
+    if "val" not in whole.splits and share:
+        whole = hold_out(whole, share)
     train = whole.splits["train"]
-    began = time.monotonic()
     few = dataclasses.replace(
         whole, splits={"train": train.take(by_hash(train.names)[:FEW])}, split_by_hash=False
     )
+    began = time.monotonic()
     few = read_images(few, too_many=1.0)
     reading = (time.monotonic() - began) / len(few.splits["train"])
     counts = {part: len(split) for part, split in whole.splits.items()}
-    val = counts.get("val", 0)
-    if not val:
-        share = HELD_OUT if base.validation is None else base.validation
-        val = round(share * counts["train"])
-        counts["train"] -= val
     sizes = Sizes(
         train=counts["train"],
-        val=val,
+        val=counts.get("val", 0),
         test=counts.get("test", 0),
         batch=min(base.batch_size, counts["train"]),
         reading=reading * sum(counts.values()),

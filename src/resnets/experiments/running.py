@@ -58,7 +58,7 @@ class Length:
 
     @classmethod
     def of(cls, budget: str | float | None, epochs: float | None) -> "Length":
-        """From what was asked for. Raises ``ConfigError`` for both at once, and for none left."""
+        """From what was asked for. Raises ``ConfigError`` for both at once."""
         seconds = parse_duration(budget) if isinstance(budget, str) else budget
         for name, value in (("budget", seconds), ("epochs", epochs)):
             if value is not None and value <= 0:
@@ -193,7 +193,7 @@ def parameters_of(model: str, classes: int) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_error(run: RunFacts) -> float | None:
+def error_on_test(run: RunFacts) -> float | None:
     """The share of test images that the sealed model has wrong; ``None`` without a test split."""
     return 1 - float(run.answers.right().mean()) if run.answers.split == "test" else None
 

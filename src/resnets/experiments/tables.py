@@ -1,7 +1,7 @@
 """Tables of errors: each network from several seeds, beside what the papers report."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from resnets.experiments.running import (
     Length,
     Trial,
     error,
+    error_on_test,
     parameters_of,
     planned,
-    test_error,
     warm_up_of,
     write_rows,
 )
@@ -69,7 +69,6 @@ def errors_of(
     quiet: bool,
     started: float | None,
     settings: dict[str, Any],
-    tell: Callable[[list[NetErrors]], None] | None = None,
 ) -> list[NetErrors]:
     """Train each network from each seed under one schedule; the same call continues.
 
@@ -78,7 +77,6 @@ def errors_of(
 
     Args:
         nets: network -> what it is called in the table.
-        tell: given the rows so far after each run.
     """
     trials = [Trial(net, seed, warm_up_of(net)) for seed in range(seeds) for net in nets]
     experiment = planned(
@@ -101,13 +99,11 @@ def errors_of(
             if runs
         ]
         write_rows(experiment.out / file, [asdict(row) for row in rows])
-        if tell:
-            tell(rows)
     return rows
 
 
 def _row(net: str, told: str, published: Published, runs: Sequence[RunFacts]) -> NetErrors:
-    errors = [found for run in runs if (found := test_error(run)) is not None]
+    errors = [found for run in runs if (found := error_on_test(run)) is not None]
     last = [error(run.rows[-1]["val_accuracy"]) for run in runs]
     known = [value for value in last if value is not None]
     return NetErrors(

@@ -57,7 +57,7 @@ def percent(value: float) -> str:
 
 def power_of_ten(value: float) -> str:
     """What a logarithm stands for, as an axis shows it."""
-    return f"{10**value:.2g}"
+    return f"{float(f'{10**value:.2g}'):g}"
 
 
 def chart(
