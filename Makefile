@@ -51,7 +51,9 @@ soak: $(DEV)  ## the tests of reliability at their full counts: an hour; writes 
 	RESNETS_SOAK=1 $(BIN)/python -m pytest tests/test_killed.py tests/test_faulty_saves.py tests/test_workers.py \
 	  tests/test_hostile_files.py tests/test_checking.py tests/test_survival.py tests/test_fuzzing.py \
 	  tests/test_doctor.py tests/test_ledger.py tests/test_mutations.py \
-	  tests/test_faulty_runs.py tests/test_layouts.py
+	  tests/test_faulty_runs.py tests/test_layouts.py \
+	  tests/test_serving.py tests/test_serving_limits.py tests/test_serving_faults.py \
+	  tests/test_serving_fuzz.py
 
 lint: $(DEV)  ## formatting, ruff and mypy, nothing is changed
 	$(BIN)/ruff format --check .

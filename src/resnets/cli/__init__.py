@@ -23,6 +23,7 @@ from resnets.cli import (  # noqa: E402, F401
     importing,
     networks,
     reporting,
+    serving,
     training,
     verifying,
 )
