@@ -16,7 +16,7 @@ FAST := not slow and not network and not gpu
 CORE := $(VENV)/.core-installed
 DEV  := $(VENV)/.dev-installed
 
-.PHONY: help demo setup check test test-all soak lint format wheel lock sbom audit clean
+.PHONY: help demo setup check test test-all soak lint format wheel lock sbom web audit clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -51,7 +51,9 @@ soak: $(DEV)  ## the tests of reliability at their full counts: an hour; writes 
 	RESNETS_SOAK=1 $(BIN)/python -m pytest tests/test_killed.py tests/test_faulty_saves.py tests/test_workers.py \
 	  tests/test_hostile_files.py tests/test_checking.py tests/test_survival.py tests/test_fuzzing.py \
 	  tests/test_doctor.py tests/test_ledger.py tests/test_mutations.py \
-	  tests/test_faulty_runs.py tests/test_layouts.py
+	  tests/test_faulty_runs.py tests/test_layouts.py \
+	  tests/test_serving.py tests/test_serving_limits.py tests/test_serving_faults.py \
+	  tests/test_serving_fuzz.py
 
 lint: $(DEV)  ## formatting, ruff and mypy, nothing is changed
 	$(BIN)/ruff format --check .
@@ -73,6 +75,9 @@ lock: $(DEV)  ## write requirements-lock*.txt from constraints.txt: every wheel 
 sbom: $(DEV)  ## write dist/sbom.json (CycloneDX): what an installation consists of
 	@mkdir -p dist
 	$(BIN)/python tools/sbom.py > dist/sbom.json
+
+web: $(CORE)  ## bring onnxruntime-web, which exported sites contain; needs npm
+	$(BIN)/python tools/web.py
 
 audit: $(VENV)/pyvenv.cfg  ## ask for known advisories on what is locked; needs a network
 	$(PYTHON) -m venv $(VENV)/audit

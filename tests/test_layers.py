@@ -31,7 +31,7 @@ HEAVY = ("torch", "torchvision", "numpy", "PIL", "rich", "safetensors")
 """What `resnets --help` does not need and would have to wait for."""
 WITHOUT_TORCH = [
     *("cli", "config", "console", "decoding", "errors", "evaluation", "machine", "metrics"),
-    *("prediction", "sealing"),
+    *("prediction", "sealing", "serving.server"),
 ]
 
 

@@ -9,6 +9,9 @@ from PIL import Image
 
 from resnets.console import printable
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""What a page may do: show what lies in its one file, and run nothing."""
+
 
 def text(words: str) -> str:
     """Text that shows names so that they can be read back.
@@ -32,10 +35,9 @@ def thumbnail(pixels: np.ndarray, side: int, *, alt: str = "") -> str:
 
 def page(title: str, style: str, body: str) -> str:
     """The whole file; a policy keeps it from loading or running anything."""
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>{text(title)}</title><style>{style}</style></head><body>{body}</body></html>\n"
     )

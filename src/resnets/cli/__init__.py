@@ -17,11 +17,13 @@ from resnets.cli import (  # noqa: E402, F401
     calibrating,
     checking,
     doctor,
+    experiments,
     explaining,
     exporting,
     importing,
     networks,
     reporting,
+    serving,
     training,
     verifying,
 )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnets.config import Interpolation, Preprocess
+from resnets.decoding import Box
 from resnets.errors import ConfigError
 
 LUMA = (0.299, 0.587, 0.114)
@@ -70,6 +71,13 @@ def geometry(height: int, width: int, preprocess: Preprocess) -> tuple[Tensor, T
     """
     rows, columns = _sides(height, width, preprocess)
     return _matrix(rows), _matrix(columns)
+
+
+def seen_part(height: int, width: int, preprocess: Preprocess) -> Box:
+    """What the network sees of a (height, width) image: left, top, right, bottom in its pixels."""
+    rows, columns = _sides(height, width, preprocess)
+    right, bottom = columns.start + columns.length, rows.start + rows.length
+    return columns.start, rows.start, right, bottom
 
 
 def to_pixels(images: Tensor, preprocess: Preprocess) -> Tensor:

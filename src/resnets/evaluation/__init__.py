@@ -3,6 +3,7 @@
 from resnets.evaluation.answering import (
     BATCH_SIZE,
     Answer,
+    batch_logits,
     in_colour,
     predict_logits,
     run_over,
@@ -30,6 +31,7 @@ __all__ = [
     "Predictions",
     "Scores",
     "Selective",
+    "batch_logits",
     "calibrate",
     "combine",
     "evaluate",

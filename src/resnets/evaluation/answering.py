@@ -1,7 +1,7 @@
 """Images in, answers out: a network run over a stream of images, few of them held at a time."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -95,14 +95,19 @@ def stream_logits(
     An ``UnreadableImage`` it raises becomes that item's answer; other errors end the stream.
     """
 
-    def run(rows: list[Any]) -> Floats:
-        if isinstance(engine, Pipeline):
-            return _finite(engine.logits(np.stack(rows)).astype(np.float64))
-        import torch
+    return _stream(partial(batch_logits, engine), items, prepare, batch_size)
 
-        return _logits(engine, torch.stack(rows))
 
-    return _stream(run, items, prepare, batch_size)
+def batch_logits(engine: Engine | Pipeline, rows: Sequence[Any]) -> Floats:
+    """(N, classes) of N images, prepared as ``stream_logits`` asks, run together.
+
+    Raises ``CannotGoOn`` where an answer is not finite.
+    """
+    if isinstance(engine, Pipeline):
+        return _finite(engine.logits(np.stack(rows)).astype(np.float64))
+    import torch
+
+    return _logits(engine, torch.stack(list(rows)))
 
 
 def _stream(

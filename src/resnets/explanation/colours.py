@@ -47,6 +47,13 @@ def overlay(image: Picture, values: NDArray[np.floating]) -> Picture:
     return np.round((1 - opacity) * below + opacity * ramp(share[..., 0])).astype(np.uint8)
 
 
+def veil(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """A map (H, W) as RGBA to lay over its image: clear where nothing speaks for the class."""
+    share = scaled(values)
+    alpha = np.round(255 * 0.8 * share).astype(np.uint8)
+    return np.dstack([ramp(share), alpha])
+
+
 def _from_oklab(
     lightness: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
 ) -> Picture:

@@ -48,11 +48,11 @@ def picture(explanation: Explanation) -> Image.Image:
         if each.correlation is not None:
             verdict = "changed" if each.passed else "NOT changed"
             lines.append(f"{verdict} by random weights ({each.correlation:+.2f})")
-        panels.append((overlay(image, _shown(explanation, index)), lines))
+        panels.append((overlay(image, shown(explanation, index)), lines))
     return side_by_side(panels)
 
 
-def _shown(explanation: Explanation, index: int) -> NDArray[np.float32]:
+def shown(explanation: Explanation, index: int) -> NDArray[np.float32]:
     """What speaks for a class, (H, W); single pixels, of which no eye makes a shape, smoothed."""
     values = np.maximum(explanation.enlarged(index), 0)
     if explanation.method not in SMOOTHED:

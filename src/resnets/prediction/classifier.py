@@ -23,6 +23,7 @@ from resnets.evaluation import (
     Answer,
     Predictions,
     Scores,
+    batch_logits,
     combine,
     match_classes,
     predict_split,
@@ -122,8 +123,27 @@ class Classifier:
             if isinstance(answer, UnreadableImage):
                 yield FilePrediction(str(file), error=answer.reason(str(file)))
             else:
-                ranked = tuple(self._ranked(answer, top))
-                yield FilePrediction(str(file), ranked, unsure=self._unsure(ranked))
+                yield self.answer(str(file), answer, top)
+
+    def prepare(self, image: np.ndarray) -> Any:
+        """What the engine reads of one upright (H, W, 3) uint8 image; safe in threads."""
+        if isinstance(self.engine, Pipeline):
+            return self.engine.prepare(image)
+        from resnets.data.transforms import preprocess_image
+
+        return preprocess_image(image, self.preprocess, self.mean_image)
+
+    def logits(self, prepared: Sequence[Any]) -> Floats:
+        """(N, classes) float64 of N images as ``prepare`` made them, run together.
+
+        Raises ``CannotGoOn`` where one is not finite.
+        """
+        return batch_logits(self.engine, prepared)
+
+    def answer(self, file: str, logits: Floats, top: int) -> FilePrediction:
+        """The ``top`` likeliest labels of one file, from its (classes,) logits."""
+        ranked = tuple(self._ranked(logits, top))
+        return FilePrediction(file, ranked, unsure=self._unsure(ranked))
 
     def evaluate(
         self,
@@ -234,11 +254,7 @@ class Classifier:
         batch_size: int = BATCH_SIZE,
     ) -> Iterator[Answer]:
         def prepare(source: Item) -> Any:
-            if isinstance(self.engine, Pipeline):
-                return self.engine.prepare(read(source))
-            from resnets.data.transforms import preprocess_image
-
-            return preprocess_image(read(source), self.preprocess, self.mean_image)
+            return self.prepare(read(source))
 
         return stream_logits(self.engine, sources, prepare, batch_size=batch_size)
 
