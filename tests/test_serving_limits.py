@@ -296,6 +296,7 @@ def test_what_comes_too_fast_is_refused_with_a_time_to_come_again(
     service: Service, photo: bytes
 ) -> None:
     large = encoded(Image.effect_noise((1000, 990), 60), "PNG")  # long to decode
+    before = memory(service.process.pid)
     began = time.monotonic()
     replies: list[tuple[Reply, float]] = []
 
@@ -310,6 +311,7 @@ def test_what_comes_too_fast_is_refused_with_a_time_to_come_again(
         thread.start()
     for thread in threads:
         thread.join()
+    assert memory(service.process.pid) - before < 64 * MEGABYTE
     statuses = [reply.status for reply, _ in replies]
     assert set(statuses) == {200, 503}
     assert all("retry-after" in reply.headers for reply, _ in replies if reply.status == 503)

@@ -103,6 +103,21 @@ def keep_memory() -> bool:
     return bool(tell(trim_threshold, 2**31 - 1) and tell(most_maps, 0))
 
 
+def return_memory() -> bool:
+    """Let this process give back at once what it frees: the opposite of ``keep_memory``.
+
+    For one that lives long and whose large pieces come from others. Returns whether the library
+    could be told.
+    """
+    trim_threshold, map_threshold, most_maps = -1, -3, -4
+    try:
+        tell = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    told = [tell(trim_threshold, 2**17), tell(map_threshold, 2**17), tell(most_maps, 2**16)]
+    return all(told)
+
+
 def usable_device(name: str) -> str:
     """The device of that name, or the fastest for ``auto``. Raises ``ConfigError``."""
     import torch  # here: `resnets --help` must not wait for torch

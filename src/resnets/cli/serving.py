@@ -48,7 +48,7 @@ def serve(
     from resnets.serving.settings import MEGABYTE, read_token
 
     body = max_megabytes * MEGABYTE
-    limits = Limits(batch=batch_size, body=body, held=max(Limits.held, 5 * body // 2))
+    limits = Limits(batch=batch_size, body=body, held=max(Limits.held, 2 * body))
     run_service(
         Settings(
             run=run,

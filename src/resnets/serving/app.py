@@ -1,7 +1,8 @@
 """The routes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
@@ -50,23 +51,19 @@ def create_app(settings: Settings, dispatch: Dispatch, metrics: Metrics) -> Guar
 def _add_answers(app: FastAPI, settings: Settings, dispatch: Dispatch) -> None:
     limits = settings.limits
 
-    def images(request: Request, most: int) -> list[Part]:
+    @contextmanager
+    def images(request: Request, most: int) -> Iterator[list[Part]]:
         kind = request.headers.get("content-type", "")
-        return parts_of(kind, request.scope[BODY], most=most)
+        parts = parts_of(kind, request.scope[BODY], most=most)
+        try:
+            yield parts
+        finally:  # not when the garbage collector comes: an error may hold them till then
+            for part in parts:
+                part.data.clear()
 
-    @app.post(
-        "/v1/predict",
-        summary="The likeliest labels of one image or of several",
-        response_model=schemas.Predictions,
-        responses=schemas.errors(*REFUSED),
-        openapi_extra=schemas.images(many=True),
-    )
-    async def predict(
-        request: Request, top: Annotated[int, Query(ge=1, le=LONGEST_LIST)] = 1
-    ) -> Response:
-        parts = images(request, limits.images)
+    async def predicted(request: Request, parts: list[Part], top: int) -> Response:
         refusals = [part.refusal for part in parts]
-        asked: list[tuple[Head, bytes | bytearray]] = [
+        asked: list[tuple[Head, bytearray]] = [
             ({"kind": "predict", "file": part.file, "top": top}, part.data)
             for part, refusal in zip(parts, refusals, strict=True)
             if refusal is None
@@ -89,6 +86,34 @@ def _add_answers(app: FastAPI, settings: Settings, dispatch: Dispatch) -> None:
         return JSONResponse({"model": model, "results": results})
 
     @app.post(
+        "/v1/predict",
+        summary="The likeliest labels of one image or of several",
+        response_model=schemas.Predictions,
+        responses=schemas.errors(*REFUSED),
+        openapi_extra=schemas.images(many=True),
+    )
+    async def predict(
+        request: Request, top: Annotated[int, Query(ge=1, le=LONGEST_LIST)] = 1
+    ) -> Response:
+        with images(request, limits.images) as parts:
+            return await predicted(request, parts, top)
+
+    async def explained(request: Request, part: Part, options: Head) -> Response:
+        if part.refusal is not None:
+            raise part.refusal
+        if dispatch.served and not dispatch.served["explains"]:
+            raise Refusal(
+                409,
+                "an exported model answers, but cannot be looked into",
+                "serve the run or the sealed model it was exported from, without --engine",
+            )
+        asked: Head = {"kind": "explain", "options": options}
+        model, (answer,) = await _answered(request, dispatch, [(asked, part.data)], explains=True)
+        if "refused" in answer:
+            raise Refusal(*answer["refused"])
+        return JSONResponse({"model": model, **answer["result"]})
+
+    @app.post(
         "/v1/explain",
         summary="Where in an image the evidence for a class lies",
         response_model=schemas.Explanation,
@@ -101,27 +126,15 @@ def _add_answers(app: FastAPI, settings: Settings, dispatch: Dispatch) -> None:
         method: Literal["grad-cam", "integrated-gradients", "occlusion"] = "grad-cam",
         at: Annotated[str | None, Query(max_length=100)] = None,
     ) -> Response:
-        (part,) = images(request, 1)
-        if part.refusal is not None:
-            raise part.refusal
-        if dispatch.served and not dispatch.served["explains"]:
-            raise Refusal(
-                409,
-                "an exported model answers, but cannot be looked into",
-                "serve the run or the sealed model it was exported from, without --engine",
-            )
         options = {"label": label, "method": method, "at": at}
-        asked: Head = {"kind": "explain", "options": options}
-        model, (answer,) = await _answered(request, dispatch, [(asked, part.data)], explains=True)
-        if "refused" in answer:
-            raise Refusal(*answer["refused"])
-        return JSONResponse({"model": model, **answer["result"]})
+        with images(request, 1) as (part,):
+            return await explained(request, part, options)
 
 
 async def _answered(
     request: Request,
     dispatch: Dispatch,
-    asked: list[tuple[Head, bytes | bytearray]],
+    asked: list[tuple[Head, bytearray]],
     *,
     explains: bool = False,
 ) -> tuple[str, list[Head]]:

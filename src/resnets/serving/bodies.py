@@ -18,7 +18,7 @@ class Part(NamedTuple):
 
     file: str
     """The name its sender gave it; only ever told back."""
-    data: bytes | bytearray
+    data: bytearray
 
     @property
     def refusal(self) -> Refusal | None:
@@ -38,7 +38,7 @@ class Part(NamedTuple):
 
 
 def parts_of(content_type: str, body: bytearray, *, most: int) -> list[Part]:
-    """The body as one image, or each part of a multipart body as one.
+    """The body as one image, or each part of a multipart body as one; that body is then emptied.
 
     Raises ``Refusal`` for a broken multipart body and for one of none or too many parts.
     """
@@ -61,6 +61,7 @@ def parts_of(content_type: str, body: bytearray, *, most: int) -> list[Part]:
         raise Refusal(
             400, "the multipart body ends before its last part", "send it whole, with one image"
         )
+    body.clear()
     return found.parts
 
 

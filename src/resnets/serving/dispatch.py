@@ -27,7 +27,7 @@ LOOKS = 4
 LONGEST_PAUSE = 30.0
 """Seconds between two starts of a worker that ends again before it is ready."""
 
-Part = tuple[Head, bytes | bytearray]
+Part = tuple[Head, bytearray]
 """One image of a request, and what is asked of it."""
 
 
@@ -169,6 +169,7 @@ class Dispatch:
                 number = next(self._numbers)
                 job.numbers.append(number)
                 process.send(number, head, body, partial(self._told, job))
+                body.clear()  # the pipe has its copy
             job.parts.clear()
 
     def _told(self, job: Job, answer: Head) -> None:

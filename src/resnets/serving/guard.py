@@ -21,9 +21,6 @@ BODY = "resnets.body"
 """Where in a request's scope its whole body lies, a bytearray."""
 OPEN_TO_ALL = ("/health/live", "/health/ready")
 """Besides the page's own files, what needs no token: it tells nothing."""
-LINGER = 1.0
-"""Seconds between a refusal amid a body and the end of the connection, for the client to read it:
-were the connection ended at once, the refusal would be lost with what was not read."""
 HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
     "form-action 'none'",
@@ -87,6 +84,7 @@ class Guard:
             status = 499  # as others call it
         finally:
             self.held -= size
+            scope.pop(BODY, bytearray()).clear()  # connections and errors live in cycles
             path = scope["path"]
             seconds = time.monotonic() - began
             self.metrics.finished(path if path in self.routes else "other", status, seconds)
@@ -120,11 +118,8 @@ class Guard:
         """All bytes of the body; what is held is counted until the answer is out."""
         most = self.limits.body
         headers = _headers(scope)
-        large = Refusal(
-            413, f"the body has more than {most:,} bytes", "send a smaller image, or fewer"
-        )
         if int(headers.get("content-length", 0)) > most:
-            raise large
+            raise _too_large(most)
         if headers.get("content-encoding", "identity") != "identity":
             raise Refusal(415, "the body is compressed", "send the image as it is")
         body = bytearray()
@@ -138,7 +133,7 @@ class Guard:
                             raise Gone
                         piece = message.get("body", b"")
                         if len(body) + len(piece) > most:
-                            raise large
+                            raise _too_large(most)
                         if self.held + len(piece) > self.limits.held:
                             raise busy("the requests of others fill the memory", after=2)
                         self.held += len(piece)
@@ -183,7 +178,7 @@ class _Answer:
         await self._send(message)
 
     async def refuse(self, refusal: Refusal, *, unread: bool) -> None:
-        """The refusal as JSON; where the body is not read, the end of the connection."""
+        """The refusal as JSON; a connection whose body is not read is of no more use."""
         body = json.dumps(refusal.body()).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body))}
         headers |= refusal.headers()
@@ -193,10 +188,11 @@ class _Answer:
             headers["www-authenticate"] = "Bearer"
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self({"type": "http.response.start", "status": refusal.status, "headers": pairs})
-        await self({"type": "http.response.body", "body": body, "more_body": unread})
-        if unread:
-            await asyncio.sleep(LINGER)
-            await self({"type": "http.response.body", "body": b""})
+        await self({"type": "http.response.body", "body": body})
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, f"the body has more than {most:,} bytes", "send a smaller image, or fewer")
 
 
 def _headers(scope: Scope) -> dict[str, str]:

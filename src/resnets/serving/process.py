@@ -84,7 +84,7 @@ class Process:
             self._asked = self._loop.time()
         self._write({"kind": "ping"})
 
-    def send(self, number: int, head: Head, body: bytes | bytearray, told: Told) -> None:
+    def send(self, number: int, head: Head, body: bytearray, told: Told) -> None:
         """Give it an image; ``told`` is called with its answer, or at its end with none."""
         self.waiting[number] = told
         self._write({**head, "number": number}, body)

@@ -7,6 +7,7 @@ import asyncio
 import json
 import socket
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -17,6 +18,9 @@ from resnets.serving.settings import Limits
 
 BEYOND = 2.0
 """Seconds after which a connection is cut, beyond those after which its request is refused."""
+LINGER = 1.0
+"""Seconds between a refusal amid a body and the end of the connection, for the client to read it:
+were the connection ended at once, what was not read would reset it, and the refusal be lost."""
 
 
 class BoundedProtocol(H11Protocol):
@@ -32,7 +36,7 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or refuse it where there are too many."""
-        super().connection_made(transport)
+        super().connection_made(_Lingering(transport, self._amid_body))  # type: ignore[arg-type]
         # asyncio leaves this to us for a socket that it did not make; head and body of an answer
         # are two writes, and the second would wait 40 ms for the first to be acknowledged.
         connection = transport.get_extra_info("socket")
@@ -100,6 +104,13 @@ class BoundedProtocol(H11Protocol):
             self._timer.cancel()
         self._timer = self.loop.call_later(seconds, self.transport.abort)
 
+    def _amid_body(self) -> bool:
+        """Whether the client is still sending; what came of it is no longer needed."""
+        if self.conn.their_state is not h11.SEND_BODY:
+            return False
+        self.cycle.body.clear()
+        return True
+
     def _refuse(self, refusal: Refusal) -> None:
         body = json.dumps(refusal.body()).encode()
         headers = {
@@ -111,3 +122,30 @@ class BoundedProtocol(H11Protocol):
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(f"HTTP/1.1 {refusal.status} Refused\r\n{head}\r\n".encode() + body)
         self.transport.close()
+
+
+class _Lingering:
+    """A transport that ends amid a body only when the client can have read why."""
+
+    def __init__(self, transport: asyncio.Transport, amid_body: Callable[[], bool]) -> None:
+        self._transport = transport
+        self._amid_body = amid_body
+        self._ending = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is to be read or written."""
+        return self._ending or self._transport.is_closing()
+
+    def close(self) -> None:
+        """End it, now or a little later; in between nothing is read."""
+        if self._ending:
+            return
+        self._ending = True
+        if self._amid_body():
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(LINGER, self._transport.close)
+        else:
+            self._transport.close()

@@ -15,6 +15,7 @@ import uvicorn
 
 from resnets.console import warn
 from resnets.errors import ConfigError
+from resnets.machine import return_memory
 from resnets.serving.app import create_app
 from resnets.serving.dispatch import Dispatch
 from resnets.serving.guard import Guard
@@ -32,6 +33,7 @@ def serve(settings: Settings) -> None:
 
     Raises ``ConfigError`` for an address that cannot be had, and what the model leads to.
     """
+    return_memory()  # bodies come and go; the command line has told it to keep what it frees
     most = max(1, _open_files(settings.limits.connections + SPARE_FILES) - SPARE_FILES)
     if most < settings.limits.connections:
         limits = dataclasses.replace(settings.limits, connections=most)

@@ -20,7 +20,7 @@ class Limits:
 
     body: int = 16 * MEGABYTE
     """Bytes of one request."""
-    held: int = 40 * MEGABYTE
+    held: int = 32 * MEGABYTE
     """Bytes of all requests together that wait for an answer."""
     images: int = 64
     """In one request."""
