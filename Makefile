@@ -16,7 +16,7 @@ FAST := not slow and not network and not gpu
 CORE := $(VENV)/.core-installed
 DEV  := $(VENV)/.dev-installed
 
-.PHONY: help demo setup check test test-all soak lint format wheel lock sbom audit clean
+.PHONY: help demo setup check test test-all soak lint format wheel lock sbom web audit clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -75,6 +75,9 @@ lock: $(DEV)  ## write requirements-lock*.txt from constraints.txt: every wheel 
 sbom: $(DEV)  ## write dist/sbom.json (CycloneDX): what an installation consists of
 	@mkdir -p dist
 	$(BIN)/python tools/sbom.py > dist/sbom.json
+
+web: $(CORE)  ## bring onnxruntime-web, which exported sites contain; needs npm
+	$(BIN)/python tools/web.py
 
 audit: $(VENV)/pyvenv.cfg  ## ask for known advisories on what is locked; needs a network
 	$(PYTHON) -m venv $(VENV)/audit

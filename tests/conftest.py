@@ -23,6 +23,8 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 REMEDIES = {
     "RESNETS_DATA": "unpack CIFAR-10 and the flower photos as .ci/run does, and set RESNETS_DATA "
     "to the folder that holds cifar10/ and flowers/",
+    "Chromium": "apt install chromium (Debian, Ubuntu)",
+    "onnxruntime-web": "make web",
     "dataset-fashion-mnist": "apt install dataset-fashion-mnist (Debian, Ubuntu)",
 }
 """What a skip's reason names -> how to have the test run."""

@@ -205,7 +205,7 @@ EXPECTED = {
     **{f"resnet{depth}": cifar(n, "A") for depth, n in CIFAR_DEPTHS.items()},
     **{f"plain{depth}": cifar(n, "A") for depth, n in CIFAR_DEPTHS.items() if depth < 1202},
     **{f"resnet{depth}_option_b": cifar(n, "B") for depth, n in CIFAR_DEPTHS.items()},
-    "preact_resnet110": cifar(18, "B"),
+    **{f"preact_resnet{d}": cifar(n, "B") for d, n in CIFAR_DEPTHS.items() if d < 1202},
     "preact_resnet164": preact_bottlenecks(18),
     "preact_resnet1001": preact_bottlenecks(111),
     "wide_resnet28_10": cifar(4, "B", (160, 320, 640)),

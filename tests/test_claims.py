@@ -173,7 +173,7 @@ SUMS = {
     **{f"resnet{6 * n + 2}": cifar(n, shortcut=lambda *_: 0) for n in (3, 5, 7, 9, 18, 200)},
     **{f"plain{6 * n + 2}": cifar(n, shortcut=lambda *_: 0) for n in (3, 5, 7, 9, 18)},
     **{f"resnet{6 * n + 2}_option_b": cifar(n, shortcut=option_b) for n in (3, 5, 7, 9, 18, 200)},
-    "preact_resnet110": preact_basic(18, (16, 32, 64)),
+    **{f"preact_resnet{6 * n + 2}": preact_basic(n, (16, 32, 64)) for n in (3, 5, 7, 9, 18)},
     "preact_resnet164": preact_bottleneck(18),
     "preact_resnet1001": preact_bottleneck(111),
     "wide_resnet28_10": preact_basic(4, (160, 320, 640)),

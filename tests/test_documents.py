@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from PIL import Image
 
 import resnets
+from resnets.errors import ConfigError
+from resnets.exporting.web import find_runtime
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
@@ -55,16 +58,41 @@ def desk(tmp_path, monkeypatch):
 def test_the_commands_of_the_readme_run_in_order(desk):
     shown = commands("README.md", "resnets")
     steps = (
-        "train evaluate predict report calibrate explain models describe describe verify train "
-        "train import check"
+        "train evaluate predict report calibrate explain embed export predict serve export models "
+        "describe describe verify train train import check"
     )
     assert [command.split()[1] for command in shown] == steps.split()
     for command in shown:
         words = shlex.split(SHORT.sub("--epochs 2", command))
+        if words[1] == "serve":
+            serve_until_it_says_so(words)
+            continue
+        if "web" in words and not runtime_is_there():
+            continue  # `make web` brings it; test_web.py says so where it is skipped
         done = subprocess.run(
             [sys.executable, "-m", *words], capture_output=True, text=True, cwd=desk
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def serve_until_it_says_so(words):
+    """The command has no end of its own: Ctrl-C ends it once it has told where it is."""
+    served = subprocess.Popen(
+        [sys.executable, "-m", *words, "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    assert served.stderr
+    with served, served.stderr:
+        assert any("http://127.0.0.1" in line for line in served.stderr)
+        served.send_signal(signal.SIGINT)
+        served.stderr.read()
+    assert served.returncode == 130
+
+
+def runtime_is_there():
+    try:
+        return bool(find_runtime())
+    except ConfigError:
+        return False
 
 
 def test_the_python_of_the_readme_runs(desk):

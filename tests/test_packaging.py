@@ -100,6 +100,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "resnets/py.typed" in names
     assert any(name.startswith(f"{info}/licenses/") for name in names)
     assert not [name for name in names if name.endswith(".pyc")]
+    assert {"resnets/serving/page/page.js", "resnets/exporting/site/local.js"} <= {*names}
+    assert not [name for name in names if name.endswith(".wasm")], "see docs/decisions/0017-web.md"
 
 
 def test_the_wheel_brings_the_whole_bundled_sample(wheel: Path) -> None:

@@ -112,18 +112,19 @@ def test_every_residual_network_is_held_to_a_size() -> None:
     assert set(RESIDUAL) <= held
 
 
-def test_preact_resnet110_has_the_sum_of_its_layers() -> None:
-    """arXiv:1603.05027: 54 units of two 3x3, each norm before its convolution."""
+@pytest.mark.parametrize("units", [3, 5, 7, 9, 18])
+def test_preact_cifar_networks_have_the_sum_of_their_layers(units: int) -> None:
+    """arXiv:1603.05027: units of two 3x3, each norm before its convolution."""
     total = 3 * 9 * 16 + 2 * 16  # the stem, with the first unit's first norm
     before = 16
     for width in (16, 32, 64):
         total += before * width * (before != width)  # the projection
-        for unit in range(18):
+        for unit in range(units):
             inside = before if unit == 0 else width
             total += 9 * inside * width + 9 * width * width
             total += 2 * inside * (unit > 0 or before != width) + 2 * width
         before = width
-    assert size("preact_resnet110") == total + 2 * 64 + 64 * 10 + 10
+    assert size(f"preact_resnet{6 * units + 2}") == total + 2 * 64 + 64 * 10 + 10
 
 
 @pytest.mark.parametrize(("name", "printed"), TABLE_6.items())

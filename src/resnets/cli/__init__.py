@@ -17,6 +17,7 @@ from resnets.cli import (  # noqa: E402, F401
     calibrating,
     checking,
     doctor,
+    experiments,
     explaining,
     exporting,
     importing,

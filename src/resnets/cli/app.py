@@ -14,7 +14,7 @@ from resnets.errors import ResnetsError
 ORDER = (
     *("data", "models", "describe", "verify", "import"),
     *("train", "check", "evaluate", "calibrate", "report"),
-    *("predict", "explain", "embed", "export", "serve", "benchmark"),
+    *("predict", "explain", "embed", "export", "serve", "benchmark", "experiment"),
 )
 """The commands in the order of a classifier's life."""
 

@@ -13,7 +13,8 @@ from resnets.cli.app import AsJson, DataDir, RunPath, app
 def export(
     run: RunPath,
     form: Annotated[
-        Literal["onnx", "openvino", "safetensors"], typer.Option("--format", help="of the file")
+        Literal["onnx", "openvino", "safetensors", "web"],
+        typer.Option("--format", help="of the file; web: a site for any static host"),
     ] = "onnx",
     precision: Annotated[
         Literal["fp32", "bf16", "int8"], typer.Option(help="bf16 and int8 may change answers")
@@ -28,6 +29,10 @@ def export(
     max_drop: Annotated[
         float, typer.Option(help="points of accuracy that bf16 and int8 may lose")
     ] = 0.5,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(help="folder with onnxruntime-web, for web", show_default="node_modules"),
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,6 +53,7 @@ def export(
                 data=data,
                 data_dir=data_dir,
                 max_drop=max_drop,
+                runtime=runtime,
                 begin=progress.begin,
                 advance=progress.advance,
             )
@@ -63,4 +69,7 @@ def export(
         return
     show_proof(made.proof)
     say(f"exported: {made.path}")
-    say(f"next: resnets predict {made.path} IMAGE...")
+    if form == "web":
+        say(f"next: python -m http.server --directory {made.path}")
+    else:
+        say(f"next: resnets predict {made.path} IMAGE...")

@@ -3,6 +3,7 @@
 Names come from files and may hold anything; whatever is printed passes through ``printable``.
 """
 
+from resnets.console.experiments import show_errors
 from resnets.console.exports import show_proof
 from resnets.console.findings import show_findings
 from resnets.console.networks import (
@@ -32,6 +33,7 @@ __all__ = [
     "show_calibration",
     "show_comparison",
     "show_description",
+    "show_errors",
     "show_explanation",
     "show_findings",
     "show_headlines",

@@ -1,8 +1,9 @@
 """``resnets export``: from a sealed model to a folder that other programs can use."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,7 @@ from resnets.errors import ConfigError, DataError, UnreadableImage, did_you_mean
 from resnets.evaluation import in_colour, predict_logits
 from resnets.exporting.forms import Form, Precision, write_form
 from resnets.exporting.proof import BATCH, GateFailed, Proof, prove, time_in_turns
+from resnets.exporting.web import find_runtime, site_files
 from resnets.machine import default_threads
 from resnets.metrics import Floats, softmax
 from resnets.prediction import Classifier, load
@@ -55,6 +57,7 @@ def export_model(
     data: Any = None,
     data_dir: Path | None = None,
     max_drop: float = MAX_DROP,
+    runtime: Path | None = None,
     begin: Progress = lambda what, images: None,
     advance: Callable[[], None] = lambda: None,
 ) -> Exported:
@@ -68,6 +71,7 @@ def export_model(
             the export against, and for int8 with ``train``.
         max_drop: points of accuracy that bf16 and int8 may lose on them; one image is let through
             in any case.
+        runtime: the folder with onnxruntime-web, for ``web``; by default it is looked for.
         begin, advance: told what is under way, and of every image.
 
     Raises ``GateFailed`` for an export that is not good enough, ``MissingExtra``, ``ConfigError``,
@@ -75,6 +79,7 @@ def export_model(
     """
     path = Path(path)
     _check(path, form, precision, max_drop)
+    whole = _as_they_are if form != "web" else partial(site_files, runtime=find_runtime(runtime))
     classifier = load(path)
     folder = Path(out) if out is not None else exports_folder(path) / f"{form}-{precision}"
     _check_target(folder)
@@ -88,14 +93,18 @@ def export_model(
     card = classifier.card | told | {"export": export}
     with tempfile.TemporaryDirectory(prefix="resnets-export-") as aside:
         trial = Path(aside) / folder.name
-        replace_folder(trial, {**files, CARD: as_json(card)})
+        replace_folder(trial, whole(files, card))
         proof = _prove(classifier, load(trial), proving, trial, precision, max_drop, begin, advance)
     if proof.failure:
         raise GateFailed(proof, fix=_advice(precision))
     card["export"] = export | {"proof": proof.to_dict()}
     make_folder(folder.parent)
-    replace_folder(folder, {**files, CARD: as_json(card)})
+    replace_folder(folder, whole(files, card))
     return Exported(folder, form, precision, proof)
+
+
+def _as_they_are(files: Mapping[str, bytes], card: Mapping[str, Any]) -> dict[str, bytes]:
+    return {**files, CARD: as_json(card)}
 
 
 def _check(path: Path, form: str, precision: str, max_drop: float) -> None:
@@ -119,7 +128,7 @@ def _check(path: Path, form: str, precision: str, max_drop: float) -> None:
             f"{path} is an export already", fix="give the run or sealed model it was made of"
         )
     for module, extra in (("onnx", "onnx"), ("onnxruntime", "onnx"), ("openvino", "openvino")):
-        if form == "openvino" or (form == "onnx" and extra == "onnx"):
+        if form == "openvino" or (form != "safetensors" and extra == "onnx"):
             require(module, extra=extra)
 
 
@@ -236,7 +245,7 @@ def _step(classifier: Classifier, images: list[np.ndarray]) -> Callable[[], obje
 
 def _size(folder: Path) -> int:
     """Bytes of the model files."""
-    names = [name for names in FILES.values() for name in names]
+    names = {name for names in FILES.values() for name in names}
     return sum((folder / name).stat().st_size for name in names if (folder / name).exists())
 
 

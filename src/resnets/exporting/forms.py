@@ -20,7 +20,7 @@ from resnets.exporting.quantising import halve, quantise, typical
 from resnets.prediction import MEAN_IMAGE, Classifier
 from resnets.prediction.exports import FILES
 
-Form = Literal["onnx", "openvino", "safetensors"]
+Form = Literal["onnx", "openvino", "safetensors", "web"]
 Precision = Literal["fp32", "bf16", "int8"]
 CALIBRATION, AT_ONCE = 256, 16
 """Training images that show int8 its ranges, and how many go through the network together."""
@@ -44,8 +44,8 @@ def write_form(
     elif precision == "int8":
         # OpenVINO's int8 convolution of three channels has been seen to answer wrongly (2026.4)
         batches = _batches(classifier, folded, training)
-        network = quantise(network, batches, first_layer=form == "onnx")
-    told = describe_file(classifier.card, form, precision)
+        network = quantise(network, batches, first_layer=form != "openvino")
+    told = describe_file(classifier.card, "openvino" if form == "openvino" else "onnx", precision)
     mean_image = classifier.mean_image
     whole = whole_model(
         network,

@@ -50,7 +50,15 @@ def network_model(network: nn.Module, size: tuple[int, int, int]) -> "ModelProto
             verbose=False,
         )
     assert program is not None  # noqa: S101
-    return program.model_proto
+    return _without_traces(program.model_proto)
+
+
+def _without_traces(model: "ModelProto") -> "ModelProto":
+    """The model without where each operation comes from: paths of this machine, lines of code."""
+    for part in (model, model.graph, *model.graph.node, *model.graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return model
 
 
 def whole_model(

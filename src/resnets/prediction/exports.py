@@ -1,13 +1,13 @@
 """Exported models: where they lie, whether they are whole, and which is the fastest.
 
 RUN/export/FORMAT-PRECISION/    model.onnx, or model.xml and model.bin, or model.safetensors
-                                model.json, SHA256SUMS
+                                model.json, SHA256SUMS; of a site all that it consists of
 """
 
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,12 +26,14 @@ FILES = {
     "onnx": ("model.onnx",),
     "openvino": ("model.xml", "model.bin"),
     "safetensors": ("model.safetensors",),
+    "web": ("model.onnx",),
 }
 """The model files of each format; the first is the one to name."""
 RUNTIMES: dict[str, tuple[Runtime, ...]] = {
     "onnx": ("onnxruntime", "openvino"),
     "openvino": ("openvino",),
     "safetensors": ("pytorch",),
+    "web": ("onnxruntime",),
 }
 """What runs each format; the first is what it is proven with."""
 SUFFIXES = (".onnx", ".xml")
@@ -47,7 +49,7 @@ class Export:
 
     @property
     def form(self) -> str:
-        """onnx, openvino or safetensors."""
+        """onnx, openvino, safetensors or web."""
         return self.card["export"]["format"]
 
     @property
@@ -149,10 +151,19 @@ def read_export(folder: Path) -> tuple[Export, list[bytes]]:
     if export is None:
         raise ModelFileError(f"{folder} is no export", fix=AGAIN)
     try:
-        files = read_folder(folder, (*FILES[export.form], CARD))
-        return Export(folder, json.loads(files.pop(CARD))), list(files.values())
+        names = (*FILES[export.form], CARD)
+        files = read_folder(folder, names if export.form != "web" else _site_names(folder, names))
+        card = json.loads(files[CARD])
+        return Export(folder, card), [files[name] for name in FILES[export.form]]
     except OSError as cause:
         raise ModelFileError(f"{folder} is not whole: {cause}", fix=AGAIN) from cause
+
+
+def _site_names(folder: Path, least: Sequence[str]) -> list[str]:
+    """What a site consists of, by its sums; they name no file outside of it."""
+    lines = (folder / SUMS).read_text(encoding="ascii", errors="replace").splitlines()
+    names = {line.partition("  ")[2] for line in lines} | {*least}
+    return sorted(name for name in names if name and Path(name).name == name)
 
 
 def exports_of(path: Path) -> list[Export]:

@@ -20,6 +20,7 @@ class Line:
     points: Points
     colour: int = 0
     dots: bool = False
+    dashed: bool = False
     band: Sequence[tuple[float, float, float]] = ()
     """(x, low, high): an area behind the line."""
 
@@ -54,6 +55,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
+def power_of_ten(value: float) -> str:
+    """What a logarithm stands for, as an axis shows it."""
+    return f"{float(f'{10**value:.2g}'):g}"
+
+
 def chart(
     title: str,
     lines: Sequence[Line],
@@ -63,12 +69,33 @@ def chart(
     marks: Sequence[tuple[float, str]] = (),
     diagonal: bool = False,
 ) -> str:
-    """A figure of lines with their names below it.
+    """A figure of lines with their names below it, for a page.
 
     Args:
         marks: (x, what is there): upright lines.
         diagonal: whether to draw y = x.
     """
+    named = [line for line in lines if line.name]
+    key = "".join(
+        f'<span><i class="c{line.colour % 6}"></i>{escape(line.name)}</span>' for line in named
+    )
+    return (
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'{panel(lines, x, y, marks=marks, diagonal=diagonal)}</svg><div class="key">{key}</div>'
+        "</figure>"
+    )
+
+
+def panel(
+    lines: Sequence[Line],
+    x: Axis,
+    y: Axis,
+    *,
+    marks: Sequence[tuple[float, str]] = (),
+    diagonal: bool = False,
+) -> str:
+    """The inside of a chart, ``WIDTH`` by ``HEIGHT``: axes and lines, without title and names."""
     wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def at(px: float, py: float) -> tuple[float, float]:
@@ -80,12 +107,12 @@ def chart(
     for value in y.ticks():
         _, down = at(x.low, value)
         shapes.append(f'<path class="grid" d="M{LEFT},{down}H{WIDTH - RIGHT}"/>')
-        shapes.append(_words(LEFT - 6, down + 4, y.show(value), "end"))
+        shapes.append(words(LEFT - 6, down + 4, y.show(value), "end"))
     for value in x.ticks():
         across, _ = at(value, y.low)
         shapes.append(f'<path class="grid" d="M{across},{TOP}V{HEIGHT - BOTTOM}"/>')
-        shapes.append(_words(across, HEIGHT - BOTTOM + 16, x.show(value), "middle"))
-    shapes.append(_words(LEFT + wide / 2, HEIGHT - 6, x.title, "middle"))
+        shapes.append(words(across, HEIGHT - BOTTOM + 16, x.show(value), "middle"))
+    shapes.append(words(LEFT + wide / 2, HEIGHT - 6, x.title, "middle"))
     if diagonal:
         shapes.append(
             f'<path class="diagonal" d="{_path([at(x.low, x.low), at(x.high, x.high)])}"/>'
@@ -94,7 +121,7 @@ def chart(
         across, _ = at(place, y.low)
         shapes.append(f'<path class="mark" d="M{across},{TOP}V{HEIGHT - BOTTOM}"/>')
         anchor, shift = ("end", -5) if across > WIDTH / 2 else ("start", 5)
-        shapes.append(_words(across + shift, TOP + 12, told, anchor))
+        shapes.append(words(across + shift, TOP + 12, told, anchor))
     for line in lines:
         colour = f"c{line.colour % 6}"
         if line.band:
@@ -102,20 +129,13 @@ def chart(
             lower = [at(px, bottom) for px, bottom, _ in reversed(line.band)]
             shapes.append(f'<path class="band {colour}" d="{_path(upper + lower)}Z"/>')
         places = [at(*point) for point in line.points]
-        shapes.append(f'<path class="line {colour}" d="{_path(places)}"/>')
+        dashed = " dashed" if line.dashed else ""
+        shapes.append(f'<path class="line{dashed} {colour}" d="{_path(places)}"/>')
         if line.dots or len(places) == 1:
             shapes += [
                 f'<circle class="dot {colour}" cx="{px}" cy="{py}" r="3"/>' for px, py in places
             ]
-    named = [line for line in lines if line.name]
-    key = "".join(
-        f'<span><i class="c{line.colour % 6}"></i>{escape(line.name)}</span>' for line in named
-    )
-    return (
-        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f'{"".join(shapes)}</svg><div class="key">{key}</div></figure>'
-    )
+    return "".join(shapes)
 
 
 def bar(value: float, low: float, high: float) -> str:
@@ -128,8 +148,10 @@ def bar(value: float, low: float, high: float) -> str:
     )
 
 
-def _words(x: float, y: float, words: str, anchor: str) -> str:
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(words)}</text>'
+def words(x: float, y: float, told: str, anchor: str = "start", kind: str = "") -> str:
+    """Text at a place of a picture; ``kind`` is a class of the style sheet."""
+    shown = f' class="{kind}"' if kind else ""
+    return f'<text{shown} x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(told)}</text>'
 
 
 def _path(points: Points) -> str:

@@ -1,12 +1,33 @@
 """How a report looks: light and dark, from a phone to a wide screen."""
 
-STYLE = """
-:root { --page: #fff; --ink: #1f2328; --muted: #59636e; --rule: #d5dae0; --card: #f4f6f8;
-  --c0: #2563eb; --c1: #c2410c; --c2: #15803d; --c3: #9333ea; --c4: #b45309; --c5: #0e7490;
-  --heat: 37, 99, 235; --wrong: 194, 65, 12; }
-@media (prefers-color-scheme: dark) { :root { --page: #0d1117; --ink: #e6edf3; --muted: #9aa4ae;
+LINES = ("#2563eb", "#c2410c", "#15803d", "#9333ea", "#b45309", "#0e7490")
+"""The colours of lines on a light page."""
+
+_NUMBERED = " ".join(f"--c{number}: {colour};" for number, colour in enumerate(LINES))
+COLOURS = f"""
+:root {{ --page: #fff; --ink: #1f2328; --muted: #59636e; --rule: #d5dae0; --card: #f4f6f8;
+  {_NUMBERED}
+  --heat: 37, 99, 235; --wrong: 194, 65, 12; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --page: #0d1117; --ink: #e6edf3; --muted: #9aa4ae;
   --rule: #30363d; --card: #161b22; --c0: #5c9dff; --c1: #ff9b62; --c2: #4ac26b; --c3: #c297ff;
-  --c4: #e0a048; --c5: #4cc4dc; --heat: 92, 157, 255; --wrong: 255, 155, 98; } }
+  --c4: #e0a048; --c5: #4cc4dc; --heat: 92, 157, 255; --wrong: 255, 155, 98; }} }}
+"""
+CHART = """
+svg text { fill: var(--muted); font: 12px system-ui, sans-serif }
+.grid { stroke: var(--rule); stroke-width: .7; fill: none }
+.diagonal { stroke: var(--muted); stroke-dasharray: 4 4; fill: none }
+.mark { stroke: var(--c1); stroke-dasharray: 2 3; fill: none }
+.line { fill: none; stroke-width: 2; stroke: var(--c) } .dot { fill: var(--c) }
+.band { fill: var(--c); opacity: .15 }
+.c0 { --c: var(--c0) } .c1 { --c: var(--c1) } .c2 { --c: var(--c2) }
+.c3 { --c: var(--c3) } .c4 { --c: var(--c4) } .c5 { --c: var(--c5) }
+.dashed { stroke-dasharray: 5 3; stroke-width: 1.5 }
+"""
+"""What charts need, in a page or in a file of their own."""
+
+STYLE = (
+    f"{COLOURS}{CHART}"
+    + """
 * { box-sizing: border-box }
 body { margin: 0 auto; max-width: 1000px; padding: 1rem; background: var(--page);
   color: var(--ink); font: 16px/1.5 system-ui, -apple-system, 'Segoe UI', sans-serif }
@@ -25,14 +46,6 @@ pre { background: var(--card); padding: .7rem; overflow-x: auto; border-radius: 
 .charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(280px, 1fr)) }
 figure { margin: 0 } .chart figcaption { font-weight: 600; font-size: .92rem }
 svg { width: 100%; height: auto; display: block }
-svg text { fill: var(--muted); font: 12px system-ui, sans-serif }
-.grid { stroke: var(--rule); stroke-width: .7; fill: none }
-.diagonal { stroke: var(--muted); stroke-dasharray: 4 4; fill: none }
-.mark { stroke: var(--c1); stroke-dasharray: 2 3; fill: none }
-.line { fill: none; stroke-width: 2; stroke: var(--c) } .dot { fill: var(--c) }
-.band { fill: var(--c); opacity: .15 }
-.c0 { --c: var(--c0) } .c1 { --c: var(--c1) } .c2 { --c: var(--c2) }
-.c3 { --c: var(--c3) } .c4 { --c: var(--c4) } .c5 { --c: var(--c5) }
 .key { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .85rem }
 .key i { display: inline-block; width: 1em; height: .25em; margin: 0 .4em .2em 0;
   background: var(--c) }
@@ -55,3 +68,4 @@ td.words { text-align: left; white-space: normal; overflow-wrap: anywhere }
 .pictures figcaption { font-size: .78rem; line-height: 1.3; overflow-wrap: anywhere }
 .samples { grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)) }
 """
+)

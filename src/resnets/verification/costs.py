@@ -79,6 +79,10 @@ SUMS = (
     rows(
         "multiply-adds",
         {
+            "preact_resnet20": 40_813_184,
+            "preact_resnet32": 69_124_736,
+            "preact_resnet44": 97_436_288,
+            "preact_resnet56": 125_747_840,
             "preact_resnet110": 253_149_824,
             "preact_resnet164": 244_500_992,
             "preact_resnet1001": 1_487_849_984,

@@ -187,8 +187,10 @@ WITH_SHORTCUTS = {
     name: BLOCKS[depth] for name, depth in names.IMAGENET.items() if name not in names.PLAIN
 }
 CIFAR_SHORTCUTS = {
-    **{name: (depth - 2) // 2 for name, depth in (names.CIFAR_A | names.CIFAR_B).items()},
-    "preact_resnet110": 54,
+    **{
+        name: (depth - 2) // 2
+        for name, depth in (names.CIFAR_A | names.CIFAR_B | names.CIFAR_V2).items()
+    },
     **{name: (depth - 2) // 3 for name, depth in names.CIFAR_BOTTLENECK.items()},
     "resnext29_8x64d": 9,
     **{name: (depth - 4) // 2 for name, depth in names.CIFAR_WIDE.items()},
@@ -238,7 +240,7 @@ SHORTCUTS = (
             **dict.fromkeys(
                 bottleneck(names.PREACT), projections(64, 256, 512, 1024, 2048, extra=0)
             ),
-            "preact_resnet110": projections(16, 32, 64, extra=0),
+            **dict.fromkeys(names.CIFAR_V2, projections(16, 32, 64, extra=0)),
             **dict.fromkeys(names.CIFAR_BOTTLENECK, projections(16, 64, 128, 256, extra=0)),
             "wide_resnet28_10": projections(16, 160, 320, 640, extra=0),
             "wide_resnet40_4": projections(16, 64, 128, 256, extra=0),

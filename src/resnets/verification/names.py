@@ -24,7 +24,8 @@ IMAGENET = STRIDE_FIRST | KERAS
 CIFAR_A = {f"resnet{depth}": depth for depth in CIFAR}
 CIFAR_B = {f"resnet{depth}_option_b": depth for depth in CIFAR}
 CIFAR_PLAIN = {f"plain{depth}": depth for depth in CIFAR if depth < 1202}
-CIFAR_BASIC = {**CIFAR_A, **CIFAR_B, **CIFAR_PLAIN, "preact_resnet110": 110}
+CIFAR_V2 = {f"preact_resnet{depth}": depth for depth in CIFAR if depth < 1202}
+CIFAR_BASIC = {**CIFAR_A, **CIFAR_B, **CIFAR_PLAIN, **CIFAR_V2}
 CIFAR_BOTTLENECK = {"preact_resnet164": 164, "preact_resnet1001": 1001}
 """9n + 2 layers (arXiv:1603.05027, Appendix)."""
 CIFAR_WIDE = {"wide_resnet28_10": 28, "wide_resnet40_4": 40, "wide_resnet16_8": 16}

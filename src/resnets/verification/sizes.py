@@ -149,6 +149,10 @@ LATER_PARAMETERS = (
     rows(
         "parameters",
         {
+            "preact_resnet20": 272_282,
+            "preact_resnet32": 466_714,
+            "preact_resnet44": 661_146,
+            "preact_resnet56": 855_578,
             "preact_resnet110": 1_730_522,
             "preact_resnet164": 1_703_258,
             "preact_resnet1001": 10_327_706,

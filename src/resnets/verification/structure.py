@@ -78,7 +78,7 @@ RESIDUALS = (
         {
             **dict.fromkeys(basic(names.PREACT), PREACT_BASIC),
             **dict.fromkeys(bottleneck(names.PREACT), PREACT_BOTTLENECK),
-            "preact_resnet110": PREACT_BASIC,
+            **dict.fromkeys(names.CIFAR_V2, PREACT_BASIC),
             **dict.fromkeys(names.CIFAR_BOTTLENECK, PREACT_BOTTLENECK),
         },
         f"{V2}, Fig. 1b and Appendix",
@@ -187,7 +187,10 @@ SHORTCUTS = (
     rows(
         "shortcut layers",
         {
-            "preact_resnet110": shortcut_layers(54, "1x1 conv /2", stages=2),
+            **{
+                name: shortcut_layers(CIFAR_SHORTCUTS[name], "1x1 conv /2", stages=2)
+                for name in names.CIFAR_V2
+            },
             **{
                 name: shortcut_layers(
                     CIFAR_SHORTCUTS[name], "1x1 conv /2", first="1x1 conv", stages=2

@@ -204,6 +204,11 @@ preact_cifar = partial(
     source=f"{V2}, Section 4 and Appendix",
     note="The authors' form: a stage's stride is on its first convolution.",
 )
+preact_basic_cifar = partial(
+    preact_cifar,
+    block="preact_basic",
+    note="The paper leaves open what its ResNet-110's shortcuts are; here as in ResNet-164.",
+)
 preact = partial(
     imagenet,
     family="pre-activation",
@@ -250,9 +255,7 @@ RESIDUAL: dict[str, ResNetSpec] = {
     **{f"plain{6 * n + 2}": plain(depths=(n, n, n)) for n in (3, 5, 7, 9, 18)},
     **{f"plain{n}": basic(family="plain", block="plain", shortcut="none", depths=depths)
        for n, depths in BASIC.items()},
-    "preact_resnet110": preact_cifar(
-        block="preact_basic", depths=(18, 18, 18),
-        note="The paper leaves open what its ResNet-110's shortcuts are; here as in ResNet-164."),
+    **{f"preact_resnet{6 * n + 2}": preact_basic_cifar(depths=(n, n, n)) for n in (3, 5, 7, 9, 18)},
     "preact_resnet164":  preact_cifar(block="preact_bottleneck", depths=(18, 18, 18)),
     "preact_resnet1001": preact_cifar(
         block="preact_bottleneck", depths=(111, 111, 111),
