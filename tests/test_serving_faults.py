@@ -18,6 +18,7 @@ from PIL import Image
 from corpus import encoded
 from resnets.prediction import load
 from resnets.sealing import SUMS, replace_folder
+from resnets.serving.guard import LINGER
 from runs import fit, save_folder
 from serving import Load, Reply, Service, memory, multipart, until
 from soaking import cases, record
@@ -176,10 +177,10 @@ def test_memory_files_and_threads_stay_as_they_are(service: Service, photo: byte
     with ThreadPoolExecutor(4) as pool:
         first = min(5_000, REQUESTS // 2)
         list(pool.map(send, range(first)))
-        time.sleep(0.5)
+        time.sleep(2 * LINGER)  # refused connections stay open so long
         before = state()
         list(pool.map(send, range(first, REQUESTS)))
-        time.sleep(0.5)
+        time.sleep(2 * LINGER)
         after = state()
     assert after[0] - before[0] <= 20 * 2**20
     assert after[1:] == before[1:]
