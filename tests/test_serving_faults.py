@@ -18,7 +18,7 @@ from PIL import Image
 from corpus import encoded
 from resnets.prediction import load
 from resnets.sealing import SUMS, replace_folder
-from resnets.serving.guard import LINGER
+from resnets.serving.protocol import LINGER
 from runs import fit, save_folder
 from serving import Load, Reply, Service, memory, multipart, until
 from soaking import cases, record
