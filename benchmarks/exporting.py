@@ -18,8 +18,6 @@ and int8, a photo of 500x375 pixels. About half a minute; rows go to results/sta
 
 import argparse
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,6 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 from recording import append, refuse_if_busy
+from startup import take_turns
 
 from resnets.config import Preprocess
 from resnets.data.sources import ListImages, Split
@@ -165,22 +164,7 @@ def startup(folder: Path, record: Record) -> None:
         exported(classifier, "onnx", precision, place)  # type: ignore[arg-type]
         name = f"resnets predict {MODEL}-{precision}.onnx photo.jpg"
         commands[name] = ["-m", "resnets", "predict", str(place / "model.onnx"), str(photo)]
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    for turn in range(RUNS + 1):  # the first fills the file cache
-        for name, arguments in commands.items():
-            began = time.monotonic()
-            subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-            if turn:
-                seconds[name].append(time.monotonic() - began)
-    for name, found in seconds.items():
-        row = {
-            "command": name,
-            "runs": len(found),
-            "median_seconds": round(statistics.median(found), 3),
-            "min_seconds": round(min(found), 3),
-            "max_seconds": round(max(found), 3),
-        }
-        record("startup", row)
+    take_turns(record, commands, RUNS)
 
 
 def main() -> None:

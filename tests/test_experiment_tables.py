@@ -2,7 +2,6 @@
 
 import csv
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,16 +12,7 @@ from resnets.experiments import running as engine
 from resnets.experiments.pace import Pace, Sizes, seconds_of, steps_within
 from resnets.experiments.running import Length
 from runs import save_folder
-
-NETS = ("plain20", "plain32", "resnet20", "resnet32")
-TINY: dict[str, Any] = {
-    "image_size": 16,
-    "batch_size": 12,
-    "threads": 1,
-    "precision": "fp32",
-    "quiet": True,
-}
-"""Settings of ``train`` for pictures of 16 pixels."""
+from test_experiments import NETS, TINY
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,7 @@ def serve(
     precision: Precision = "fp32",
     token_file: Annotated[
         Path | None,
-        typer.Option(
-            help="a file with the token that clients send  [default: RESNETS_TOKEN]",
-            show_default=False,
-        ),
+        typer.Option(help="a file with the token that clients send", show_default="RESNETS_TOKEN"),
     ] = None,
     allowed_host: Annotated[
         list[str] | None,

@@ -37,6 +37,8 @@ RUNTIMES: dict[str, tuple[Runtime, ...]] = {
 }
 """What runs each format; the first is what it is proven with."""
 SUFFIXES = (".onnx", ".xml")
+PASSING = (".new", ".old")
+"""Endings of folders that are about to get another name."""
 AGAIN = "export the model again with `resnets export`"
 
 
@@ -72,8 +74,13 @@ def exports_folder(path: Path) -> Path:
 
 def source_of(path: Path) -> str:
     """SHA-256 of the sums of a sealed model's files: another model has another."""
-    folder = path / "model" if (path / "model").exists() else path
-    return hashlib.sha256((folder / SUMS).read_bytes()).hexdigest()
+    return model_sums(path / "model" if (path / "model").exists() else path)
+
+
+def model_sums(path: Path) -> str:
+    """SHA-256 of a model's SHA256SUMS, or of the file where it is one by itself."""
+    file = path / SUMS if path.is_dir() else path
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def is_export(path: Path) -> bool:
@@ -169,7 +176,7 @@ def _site_names(folder: Path, least: Sequence[str]) -> list[str]:
 def exports_of(path: Path) -> list[Export]:
     """The exports beside a run or a sealed model, those of earlier models among them."""
     folders = sorted(exports_folder(path).glob("*-*"))
-    found = [_at(folder) for folder in folders if folder.suffix not in (".new", ".old")]
+    found = [_at(folder) for folder in folders if folder.suffix not in PASSING]
     return [export for export in found if export is not None]
 
 

@@ -1,19 +1,8 @@
 """Which model lies in a run, by the hashes it carries."""
 
-import hashlib
 from pathlib import Path
 
-from resnets.prediction.exports import exports_folder
-from resnets.sealing import SUMS
-
-PASSING = (".new", ".old")
-"""Endings of folders that are about to get another name."""
-
-
-def model_sums(path: Path) -> str:
-    """SHA-256 of a model's SHA256SUMS, or of the file where it is one by itself."""
-    file = path / SUMS if path.is_dir() else path
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+from resnets.prediction.exports import PASSING, exports_folder, model_sums
 
 
 def fingerprint(run: Path) -> dict[str, str]:

@@ -26,8 +26,9 @@ from resnets.decoding import decode, read_header
 from resnets.errors import CannotGoOn, ResnetsError, UnreadableImage
 from resnets.machine import available_cores
 from resnets.prediction import Classifier, load
+from resnets.prediction.exports import model_sums
 from resnets.serving.messages import Channel, Head
-from resnets.serving.watching import fingerprint, model_sums
+from resnets.serving.watching import fingerprint
 
 READERS = 8
 """At most so many threads decode."""
