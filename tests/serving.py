@@ -1,5 +1,6 @@
 """A service in processes of its own, as `resnets serve` starts it, and clients for it."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -67,12 +68,11 @@ class Service:
     @property
     def worker(self) -> int:
         """The process id of the worker that was the last to be started; 0 while there is none."""
-        found = [
-            int(pid)
-            for task in Path(f"/proc/{self.process.pid}/task").iterdir()
-            for pid in (task / "children").read_text().split()
-        ]
-        return max(found, default=0)
+        found: list[str] = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended
+                found += (task / "children").read_text().split()
+        return max(map(int, found), default=0)
 
     def ask(
         self,

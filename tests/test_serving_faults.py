@@ -242,8 +242,8 @@ def test_a_worker_that_stands_still_is_noticed_and_replaced(
         until(lambda: not service.ready())
         until(service.ready)
         assert service.worker != worker and service.predict(photo).status == 200
-        service.process.kill()  # a front that is lost takes its worker along
         worker = service.worker
+        service.process.kill()  # a front that is lost takes its worker along
         until(lambda: not Path(f"/proc/{worker}").exists() or "Z" in status(worker))
     finally:
         service.close()
