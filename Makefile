@@ -76,7 +76,7 @@ sbom: $(DEV)  ## write dist/sbom.json (CycloneDX): what an installation consists
 	@mkdir -p dist
 	$(BIN)/python tools/sbom.py > dist/sbom.json
 
-web: $(CORE)  ## bring onnxruntime-web, which exported sites contain; needs npm
+web: $(DEV)  ## bring onnxruntime-web, which exported sites contain; needs npm
 	$(BIN)/python tools/web.py
 
 audit: $(VENV)/pyvenv.cfg  ## ask for known advisories on what is locked; needs a network

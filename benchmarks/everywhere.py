@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from recording import append
-from web import ASK, CONNECT, READY, Row, as_png, largest, ranked, served, top
 
 from resnets.data.sources import FileImages
 from resnets.decoding import decode
 from resnets.exporting import export_model
 from resnets.prediction import Classifier, load
+from web import ASK, CONNECT, READY, Row, as_png, largest, ranked, served, top
 
 
 def test_split(classifier: Classifier, data: str) -> tuple[list[Path], list[str]]:

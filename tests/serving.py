@@ -177,9 +177,14 @@ def until(true: Callable[[], object], seconds: float = STARTS) -> float:
     return time.monotonic() - began
 
 
-def memory(pid: int) -> int:
-    """Bytes of a process in memory."""
+def memory(pid: int, kind: str = "VmRSS") -> int:
+    """Bytes of a process in memory; VmHWM: the most since its start or ``forget_peak``."""
     text = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+)", text)
+    found = re.search(rf"{kind}:\s+(\d+)", text)
     assert found is not None
     return int(found[1]) * 1024
+
+
+def forget_peak(pid: int) -> None:
+    """Let VmHWM begin anew: proc(5), clear_refs."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")

@@ -185,6 +185,7 @@ def test_the_commands(runs):
     text, _ = calibrated.communicate(timeout=120)
     assert calibrated.returncode == 0, text
     assert "fitted on 120 images of val" in text and "calibration error" in text
+    assert f"next: resnets report {both[0].path}" in text, "the report shows the one before"
     together = command("evaluate", both[0].path, both[1].path, data, "--tta", "flip")
     text, _ = together.communicate(timeout=120)
     assert together.returncode == 0 and "2 models together" in text, text

@@ -13,12 +13,15 @@ import safetensors.torch
 import torch
 
 from resnets.checking import check
+from resnets.checkpoint import read_sealed, seal
 from resnets.errors import ConfigError, DataError, MissingExtra, ModelFileError
 from resnets.exporting import Form, GateFailed, Precision, export_model
 from resnets.exporting.forms import write_form
 from resnets.exporting.proof import find_failure, prove
 from resnets.models import create_model
-from resnets.prediction import load
+from resnets.prediction import Classifier, load
+from resnets.prediction.classifier import evaluate_together
+from resnets.prediction.exports import exports_folder, source_of
 from resnets.sealing import sums_of
 from runs import fit, save_folder
 from test_layers import loaded_after
@@ -257,7 +260,7 @@ def test_auto_without_exports_is_pytorch(run, tmp_path):
 
 def test_what_an_export_cannot_do_is_said(run, exports):
     folder = exports["onnx", "fp32"].path
-    for settings in ({"tta": "flip"}, {"device": "cuda"}):
+    for settings in ({"tta": "flip"}, {"device": "cuda"}, {"precision": "bf16"}):
         with pytest.raises(ConfigError, match="answers on the CPU"):
             load(folder, **settings)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="cannot be looked into"):
@@ -267,6 +270,41 @@ def test_what_an_export_cannot_do_is_said(run, exports):
     with pytest.raises(ConfigError, match="answers wrongly"):
         load(exports["onnx", "int8"].path, engine="openvino")
     assert "may answer otherwise" in load(folder, engine="openvino").notes[0]
+
+
+def test_auto_leaves_what_exports_cannot_do_to_pytorch(run, exports):
+    for settings in ({"tta": "flip"}, {"precision": "bf16"}):
+        chosen = load(run, engine="auto", **settings)  # type: ignore[arg-type]
+        assert chosen.network is not None and "engine pytorch" in chosen.notes[0]
+
+
+@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
+def test_a_run_that_is_not_there_is_named_whatever_shall_run_it(engine, tmp_path):
+    with pytest.raises((ModelFileError, ConfigError), match="typo"):
+        load(tmp_path / "typo", engine=engine)
+
+
+def test_paths_without_a_name_of_their_own_do_as_well(run, exports, tmp_path, monkeypatch):
+    monkeypatch.chdir(run / "model")
+    assert load(".").classes == load(run).classes
+    assert exports_folder(Path(".")) == run.resolve() / "export"
+    monkeypatch.chdir(run / "export")
+    there = load("onnx-fp32").evaluate()
+    assert there.n == load(run).evaluate().n
+    monkeypatch.chdir(run / "export" / "onnx-fp32")
+    for name in (".", "model.onnx"):
+        assert load(name).evaluate().n == there.n
+
+
+def test_a_folded_model_is_also_opened_by_its_file(run, exports):
+    file = exports["safetensors", "fp32"].path / "model.safetensors"
+    assert load(file).predict(photos(run)[0]) == load(file.parent).predict(photos(run)[0])
+
+
+def test_exports_that_answer_together_are_told_apart(run, exports):
+    models = [load(exports[form, "fp32"].path) for form in ("onnx", "openvino")]
+    (note,) = [note for note in evaluate_together(models).notes if "alone" in note]
+    assert "run/onnx-fp32" in note and "run/openvino-fp32" in note
 
 
 # What must not be kept.
@@ -384,6 +422,67 @@ def test_mistakes_are_named_with_their_fix(run, exports, tmp_path):
     only_train = tmp_path / "only"
     shutil.copytree(run.parent / "data" / "train", only_train / "train")
     refused(DataError, "neither val nor test", run, data=only_train)
+
+
+def test_nothing_of_somebody_s_is_taken_away(run, tmp_path, monkeypatch):
+    out = tmp_path / "site"
+    export_model(run, "safetensors", out=out)
+    export_model(run, "safetensors", out=out)  # over itself
+
+    def refused(match, out):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(ConfigError, match=match):
+            export_model(run, "safetensors", out=out)
+        assert sorted(tmp_path.rglob("*")) == before
+
+    (out / "CNAME").touch()
+    refused(r"holds an export and CNAME", out)
+    (out / "CNAME").unlink()
+    for ending in (".old", ".new"):
+        beside = tmp_path / f"site{ending}"
+        shutil.copytree(out, beside)
+        refused(f"site{ending} would be removed", out)
+        shutil.rmtree(beside)
+    refused("the name of a file", tmp_path / "model.onnx")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    refused("the folder you are in", ".")
+
+
+def test_a_model_sealed_anew_while_it_is_read_is_read_again(run, tmp_path, monkeypatch):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("export"))
+    read: list[Classifier] = []
+
+    def loaded(path, *how):
+        classifier = load(path, *how)
+        if not read:
+            sealed = read_sealed(copy)
+            seal(sealed.path, sealed.weights, sealed.card | {"temperature": 3.0})
+        read.append(classifier)
+        return classifier
+
+    monkeypatch.setattr("resnets.exporting.exporting.load", loaded)
+    export = export_model(copy, "safetensors", out=tmp_path / "out").path
+    card = json.loads((export / "model.json").read_bytes())
+    assert card["temperature"] == 3.0
+    assert card["export"]["source"] == source_of(copy)
+
+
+def test_int8_is_measured_on_training_images(run, tmp_path, monkeypatch):
+    seen = []
+
+    def writing(classifier, form, precision, training):
+        seen.append(training.names)
+        return write_form(classifier, form, precision, training)
+
+    monkeypatch.setattr(WRITING, writing)
+    held_out = run.parent / "data" / "test"  # a folder of classes: all of it is one part
+    export_model(run, "onnx", "int8", out=tmp_path / "a", data=held_out, max_drop=100)
+    assert all(name.startswith("train/") for name in seen[0])
+    shutil.copytree(run / "model", tmp_path / "alone")
+    with pytest.raises(DataError, match="no training images"):
+        export_model(tmp_path / "alone", "onnx", "int8", data=held_out, max_drop=100)
 
 
 def test_a_missing_extra_is_named(run, monkeypatch):

@@ -177,6 +177,7 @@ def test_errors_have_one_form_and_answers_their_headers(service: Service) -> Non
     for method, path, status in (
         ("GET", "/nowhere", 404),
         ("GET", "/v1/predict", 405),
+        ("POST", "/v1/predict/", 404),
         ("POST", "/v1/predict?top=0", 422),
         ("POST", "/v1/predict?top=many", 422),
         ("GET", "/report/../../etc/passwd", 404),
@@ -230,7 +231,7 @@ def test_other_names_and_other_sites_are_refused(service: Service) -> None:
     for host in ("localhost", f"127.0.0.1:{service.port}", "LOCALHOST:1", "[::1]:80"):
         assert service.ask("GET", "/health/live", headers={"Host": host}).status == 200
     image = images(1)[0]
-    for origin in ("https://evil.example", "null", "http://localhost:1"):
+    for origin in ("https://evil.example", "null", "http://localhost:1", "http://[", ""):
         reply = service.ask("POST", "/v1/predict", image, {"Origin": origin})
         assert reply.status == 403
     own = {"Origin": f"http://127.0.0.1:{service.port}"}

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from resnets.sealing import SUMS, replace_folder
 from resnets.serving.protocol import LINGER
 from runs import fit, save_folder
 from serving import Load, Reply, Service, memory, multipart, until
-from soaking import cases, record
+from soaking import SOAK, cases, record
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and /proc")
 KILLS = cases(1, 100)
@@ -80,6 +81,8 @@ def test_a_killed_worker_is_replaced_and_nobody_waits_for_it(
     assert service.metric("resnets_worker_restarts_total") == KILLS
     in_time = sum(a <= 1 and b <= 5 for a, b in zip(noticed, back, strict=True))
     record("served: killed workers noticed in 1 s and replaced in 5 s", in_time, KILLS, sum(back))
+    if SOAK:  # a busy machine takes longer
+        assert in_time == KILLS
 
 
 def files_of(run: Path) -> dict[str, bytes]:
@@ -150,15 +153,15 @@ def test_memory_files_and_threads_stay_as_they_are(service: Service, photo: byte
     until(service.ready)
     body, headers = multipart({"a.png": photo, "b.png": photo[:40], "c": b"text"})
     kinds = [
-        lambda: service.predict(photo),
-        lambda: service.ask("POST", "/v1/predict", body, headers),
-        lambda: service.ask("POST", "/v1/predict", b"GIF89a"),
-        lambda: service.ask("POST", "/v1/predict?top=x", photo),
-        lambda: service.ask("POST", "/v1/explain", photo[:50]),
-        lambda: service.ask("GET", "/v1/model"),
-        lambda: service.ask("GET", "/nowhere"),
-        lambda: service.ask("GET", "/report"),
-        lambda: service.ask("GET", "/", headers={"Host": "evil.example"}),
+        (200, lambda: service.predict(photo)),
+        (200, lambda: service.ask("POST", "/v1/predict", body, headers)),
+        (415, lambda: service.ask("POST", "/v1/predict", b"GIF89a")),
+        (422, lambda: service.ask("POST", "/v1/predict?top=x", photo)),
+        (422, lambda: service.ask("POST", "/v1/explain", photo[:50])),
+        (200, lambda: service.ask("GET", "/v1/model")),
+        (404, lambda: service.ask("GET", "/nowhere")),
+        (200, lambda: service.ask("GET", "/report")),
+        (421, lambda: service.ask("GET", "/", headers={"Host": "evil.example"})),
     ]
 
     def state() -> tuple[int, int, int]:
@@ -172,7 +175,8 @@ def test_memory_files_and_threads_stay_as_they_are(service: Service, photo: byte
     def send(number: int) -> None:
         if number % 200 == 0:
             assert service.ask("POST", "/v1/explain", photo).status == 200
-        kinds[number % len(kinds)]()
+        status, request = kinds[number % len(kinds)]
+        assert request().status == status
 
     with ThreadPoolExecutor(4) as pool:
         first = min(5_000, REQUESTS // 2)
@@ -215,6 +219,48 @@ def test_a_stopped_service_answers_what_it_accepted(run: Path, photo: bytes, tmp
             service.close()
     record("served: stops that lost nothing that was accepted", STOPS if not lost else 0, STOPS, 0)
     assert lost == 0
+
+
+def test_a_stop_waits_for_who_has_connected_and_not_for_who_does_not_read(
+    run: Path, photo: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copytree(run / "model", tmp_path / "run" / "model")
+    (tmp_path / "run" / "report.html").write_bytes(bytes(40_000_000))
+    service = Service(tmp_path / "run", tmp_path / "log")
+    try:
+        host = f"Host: 127.0.0.1:{service.port}\r\n"
+        deaf, fresh = service.socket(), service.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.sendall(f"GET /report HTTP/1.1\r\n{host}\r\n".encode())
+        assert deaf.recv(15) == b"HTTP/1.1 200 OK"
+        assert service.ready()  # and so both connections were accepted
+        service.process.send_signal(signal.SIGTERM)
+        until(partial(refuses, service))
+        head = f"POST /v1/predict HTTP/1.1\r\n{host}Content-Length: {len(photo)}\r\n\r\n"
+        fresh.sendall(head.encode() + photo)
+        assert fresh.recv(15) == b"HTTP/1.1 200 OK"
+        assert service.process.wait(30) == 0  # which reading or an explanation may take longer than
+        deaf.close()
+        fresh.close()
+    finally:
+        service.close()
+
+
+def test_a_stop_while_the_first_model_loads_is_a_stop(run: Path, tmp_path: Path) -> None:
+    with open(tmp_path / "log", "wb") as log:
+        command = [sys.executable, "-m", "resnets", "serve", str(run), "--port", "0"]
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    try:
+        until(lambda: children.read_text())
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert "Traceback" not in (tmp_path / "log").read_text()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def waits(service: Service, images: int) -> bool:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from corpus import encoded, scene
 from runs import fit, save_folder
-from serving import Load, Reply, Service, memory, multipart, until
+from serving import Load, Reply, Service, forget_peak, memory, multipart, until
 from soaking import cases, record
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and /proc")
@@ -184,6 +184,25 @@ def test_slow_clients_are_cut_at_their_deadlines_while_others_are_answered(
     assert in_time == SLOW
 
 
+def test_a_body_of_a_get_extends_nothing(service: Service) -> None:
+    """Heads of chunks, half of each at a time: they once began the time anew."""
+    line = f"GET /v1/model HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n"
+    with service.socket() as client:
+        client.sendall(f"{line}Transfer-Encoding: chunked\r\n\r\n".encode())
+        reply = answer(client)
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
+
+        def cut() -> bool:
+            try:
+                client.sendall(b"1")
+                client.sendall(b"\r\na\r\n")
+            except OSError:
+                return True
+            return False
+
+        until(cut)
+
+
 def test_a_client_that_does_not_read_is_cut(service: Service) -> None:
     """It asks again and again for the description, megabytes of it, and takes none."""
     with service.socket() as client:
@@ -239,6 +258,15 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100))
 
 
+def many_scans() -> bytes:
+    """A progressive JPEG of 900 x 900 pixels that ends with thousands of refinements of nothing."""
+    file = io.BytesIO()
+    Image.new("L", (900, 900)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + 5_000 * last + data[-2:]
+
+
 def hostile(photo: bytes) -> list[bytes]:
     """Files that are no image that is taken, and what they were made into."""
     picture = Image.fromarray(scene())
@@ -252,6 +280,7 @@ def hostile(photo: bytes) -> list[bytes]:
         bomb(2**31 - 1, 2**31 - 1),
         bomb(30_000, 1),
         big,
+        many_scans(),
         encoded(Image.new("L", (1100, 1000)), "WEBP"),
         encoded(Image.new("L", (1100, 1000)), "PNG"),
         *(encoded(picture, kind) for kind in ("GIF", "BMP", "TIFF", "PPM", "ICO", "EPS", "PDF")),
@@ -279,13 +308,14 @@ def test_bombs_and_foreign_files_are_refused_with_a_reason(service: Service, pho
     service.predict(photo)
     worker = service.worker
     before = memory(worker)
+    forget_peak(worker)
     refused = 0
     for data in hostile(photo):
         reply = service.predict(data)
         assert 400 <= reply.status < 500, (reply.status, data[:20])
         assert reply.json["error"]["problem"] and reply.json["error"]["fix"]
         refused += 1
-    assert memory(worker) - before < 64 * MEGABYTE
+    assert memory(worker, "VmHWM") - before < 64 * MEGABYTE
     assert service.worker == worker, "none of them ended the worker"
     record("served: bombs and foreign files refused", refused, BOMBS, 0)
     taken = photo + b"PK\3\4 what follows a picture is not looked at"

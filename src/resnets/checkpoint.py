@@ -21,6 +21,7 @@ from resnets.sealing import (
     CARD,
     as_json,
     make_folder,
+    named,
     read_folder,
     replace_folder,
     write_durably,
@@ -103,6 +104,7 @@ def read_sealed(path: str | Path) -> Sealed:
 
 
 def _siblings(folder: Path) -> list[Path]:
+    folder = named(folder)
     names = (folder.name + ".new", folder.name + ".old")
     return [folder.with_name(name) for name in names if folder.with_name(name).exists()]
 

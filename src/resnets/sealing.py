@@ -46,6 +46,11 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def named(path: Path) -> Path:
+    """The path, spelled so that it ends in the folder's own name: ``.`` and ``..`` do not."""
+    return path if path.name not in ("", "..") else path.resolve()
+
+
 def read_folder(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
     """The files of these names, held against the folder's ``SHA256SUMS``, which lists just them.
 

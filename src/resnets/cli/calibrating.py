@@ -30,6 +30,7 @@ def calibrate(
     """
     from resnets.calibrating import calibrate_model
     from resnets.console import Progress, show_calibration, show_headlines
+    from resnets.report import REPORT
 
     with Progress() as progress:
         progress.begin("answering", None)
@@ -47,3 +48,5 @@ def calibrate(
     show_calibration(calibration)
     if scores:
         show_headlines(scores)
+    if (run / REPORT).exists():
+        print(f"next: resnets report {run} draws the report with it")

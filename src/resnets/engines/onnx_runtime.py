@@ -63,6 +63,8 @@ class OnnxRuntimePipeline:
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors: what it says of cut graphs helps nobody
+        if first == IMAGE:  # of any size: what is kept for one serves no other
+            options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         try:
             return self._onnxruntime.InferenceSession(
                 self.file.cut([first], [last]), options, providers=["CPUExecutionProvider"]

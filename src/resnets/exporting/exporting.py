@@ -10,6 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
+from resnets.data.listing import told
 from resnets.data.sources import Dataset, Split
 from resnets.data.transforms import preprocess_image
 from resnets.engines import Pipeline
@@ -21,8 +22,16 @@ from resnets.exporting.web import find_runtime, site_files
 from resnets.machine import default_threads
 from resnets.metrics import Floats, softmax
 from resnets.prediction import Classifier, load
-from resnets.prediction.exports import FILES, exports_folder, is_export, source_of
-from resnets.sealing import CARD, as_json, make_folder, replace_folder
+from resnets.prediction.exports import (
+    FILES,
+    PASSING,
+    SUFFIXES,
+    exports_folder,
+    is_export,
+    model_sums,
+    source_of,
+)
+from resnets.sealing import CARD, SUMS, as_json, make_folder, named, replace_folder
 
 MAX_DROP = 0.5
 Progress = Callable[[str, int | None], None]
@@ -67,8 +76,9 @@ def export_model(
         path: a run folder or a sealed model.
         out: the new folder, whose files are replaced as a whole; by default ``export/`` in the
             run, and there ``FORMAT-PRECISION``.
-        data: labelled images in place of the run's own: with a part ``val`` or ``test`` to hold
-            the export against, and for int8 with ``train``.
+        data: labelled images to hold the export against, in place of the run's own. int8 is
+            calibrated on the run's own training images, or where none are known on the part
+            ``train`` of these.
         max_drop: points of accuracy that bf16 and int8 may lose on them; one image is let through
             in any case.
         runtime: the folder with onnxruntime-web, for ``web``; by default it is looked for.
@@ -80,17 +90,18 @@ def export_model(
     path = Path(path)
     _check(path, form, precision, max_drop)
     whole = _as_they_are if form != "web" else partial(site_files, runtime=find_runtime(runtime))
-    classifier = load(path)
-    folder = Path(out) if out is not None else exports_folder(path) / f"{form}-{precision}"
+    classifier, source = _opened(path)
+    folder = exports_folder(path) / f"{form}-{precision}"
+    if out is not None:
+        folder = Path(out)
+        folder = folder.resolve() if folder.is_symlink() else named(folder)
     _check_target(folder)
     proving = _images(classifier, data, data_dir)
-    training = None
-    if precision == "int8":
-        training = classifier.labelled(data, "train", data_dir).splits["train"]
+    training = _training_images(classifier, data, data_dir) if precision == "int8" else None
     begin(f"writing {form}, {precision}", None)
-    files, told = write_form(classifier, form, precision, training)
-    export = {"format": form, "precision": precision, "source": source_of(path)}
-    card = classifier.card | told | {"export": export}
+    files, meant = write_form(classifier, form, precision, training)
+    export = {"format": form, "precision": precision, "source": source}
+    card = classifier.card | meant | {"export": export}
     with tempfile.TemporaryDirectory(prefix="resnets-export-") as aside:
         trial = Path(aside) / folder.name
         replace_folder(trial, whole(files, card))
@@ -132,14 +143,57 @@ def _check(path: Path, form: str, precision: str, max_drop: float) -> None:
             require(module, extra=extra)
 
 
+def _opened(path: Path) -> tuple[Classifier, str]:
+    """A sealed model and the hash of its sums, which stayed the same while it was read."""
+    while True:
+        try:
+            before = source_of(path)
+        except OSError:  # torn: what is opened is the one beside it
+            before = None
+        classifier = load(path)
+        source = model_sums(classifier.path)
+        if before in (None, source):
+            return classifier, source
+
+
 def _check_target(folder: Path) -> None:
-    """Refuse a folder that holds something else."""
-    if folder.exists() and not (
-        is_export(folder) or (folder.is_dir() and not any(folder.iterdir()))
-    ):
-        raise ConfigError(
-            f"{folder} is there already and is no export", fix="choose another folder with --out"
+    """Refuse a folder that holds, or has beside it, what the export would take away."""
+    another = "choose another folder with --out"
+    if folder.is_file() or folder.suffix in SUFFIXES:
+        raise ConfigError(f"{folder} is the name of a file", fix=another)
+    if folder.resolve() == Path.cwd():
+        raise ConfigError(f"{folder} is the folder you are in", fix=f"leave it, or {another}")
+    for ending in PASSING:
+        beside = folder.with_name(folder.name + ending)
+        if beside.exists():
+            raise ConfigError(f"{beside} would be removed", fix=f"move it away, or {another}")
+    if folder.exists() and any(folder.iterdir()):
+        if not is_export(folder):
+            raise ConfigError(f"{folder} is there already and is no export", fix=another)
+        sums = folder / SUMS
+        lines = sums.read_text(errors="replace").splitlines() if sums.exists() else []
+        its_own = {SUMS, CARD, *(line.partition("  ")[2] for line in lines)}
+        if others := sorted({path.name for path in folder.iterdir()} - its_own):
+            raise ConfigError(
+                f"{folder} holds an export and {told(others)}, which would be removed",
+                fix=f"move that away, or {another}",
+            )
+
+
+def _training_images(classifier: Classifier, data: Any, data_dir: Path | None) -> Split:
+    """What 8-bit ranges are measured on: the run's training images, or those of ``data``."""
+    try:
+        return classifier.labelled(None, "train", data_dir).splits["train"]
+    except DataError:
+        if data is None:
+            raise
+    opened = classifier.opened(data, "val", data_dir)
+    if "train" not in opened.splits:
+        raise DataError(
+            f"{opened.name} has no training images to measure the ranges of int8 on",
+            fix="name data that has a part train with --data, or use --precision bf16",
         )
+    return classifier.labelled(data, "train", data_dir).splits["train"]
 
 
 def _images(classifier: Classifier, data: Any, data_dir: Path | None) -> Dataset:

@@ -306,7 +306,8 @@ class Classifier:
         from resnets.data import open_dataset
         from resnets.data.manifest import reopen
 
-        beside = self.path.parent.parent if self.path.parent.name == EXPORTS else self.path.parent
+        around = self.path.absolute().parent
+        beside = around.parent if around.name == EXPORTS else around
         record = beside / "data.json"
         if record.exists():
             recorded = json.loads(record.read_text(encoding="utf-8"))
@@ -339,8 +340,16 @@ def evaluate_together(
     members = [model.predict_split(data, split, **how) for model in models]
     together = combine(members, [model.temperature for model in models])
     alone = [
-        f"{model.path.parent.name} {percent(member.right().mean())}"
+        f"{_called(model.path)} {percent(member.right().mean())}"
         for model, member in zip(models, members, strict=True)
     ]
     note = f"{len(models)} models together; alone: {', '.join(alone)}"
     return dataclasses.replace(together, notes=(*together.notes, note)).scores()
+
+
+def _called(path: Path) -> str:
+    """What tells a model from others: its run, and of an export also which it is."""
+    folder = path.absolute()
+    if folder.parent.name == EXPORTS:
+        return f"{folder.parents[1].name}/{folder.name}"
+    return folder.parent.name if folder.name == "model" else folder.name

@@ -19,7 +19,7 @@ from resnets.engines.open_vino import OpenVinoPipeline
 from resnets.errors import ConfigError, ModelFileError, ResnetsError
 from resnets.prediction.card import read_card
 from resnets.prediction.classifier import EXPORTS, Classifier
-from resnets.sealing import CARD, SUMS, read_folder
+from resnets.sealing import CARD, SUMS, named, read_folder
 
 Runtime = Literal["pytorch", "onnxruntime", "openvino"]
 FILES = {
@@ -67,6 +67,7 @@ class Export:
 
 def exports_folder(path: Path) -> Path:
     """Where the exports of a run or of a sealed model lie."""
+    path = named(path)
     if (path / "model").exists() or path.name == "model":
         return (path.parent if path.name == "model" else path) / EXPORTS
     return path.with_name(f"{path.name}.{EXPORTS}")
@@ -187,8 +188,12 @@ def choose(path: Path, runtime: Runtime | None = None) -> tuple[Export | None, l
         runtime: what has to run it; by default any, and ``None`` comes back where none is faster
             than the sealed model.
     """
-    notes, usable = [], []
-    current = source_of(path)
+    notes: list[str] = []
+    usable = []
+    try:
+        current = source_of(path)
+    except OSError:  # whoever opens it says what is missing
+        return None, notes
     for export in exports_of(path):
         its_own = RUNTIMES[export.form][0]
         if runtime not in (None, its_own):

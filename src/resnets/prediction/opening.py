@@ -9,6 +9,8 @@ from resnets.prediction.classifier import Classifier
 from resnets.prediction.exports import RUNTIMES, Runtime, choose, is_export, open_export
 from resnets.sealing import CARD
 
+WEIGHTS = "model.safetensors"
+
 EngineName = Literal["auto", "pytorch", "onnxruntime", "openvino"]
 ENGINES = get_args(EngineName)
 
@@ -35,6 +37,8 @@ def load(
     Raises ``ModelFileError``, ``MissingExtra``, and ``ConfigError`` for what cannot be had.
     """
     path = Path(path)
+    if path.name == WEIGHTS and is_export(path):
+        path = path.parent
     if engine is not None and engine not in ENGINES:
         raise ConfigError(
             f"engine={engine!r} is none of {', '.join(ENGINES)}",
@@ -42,7 +46,12 @@ def load(
         )
     notes: list[str] = []
     runtime: Runtime | None = None if engine is None or engine == "auto" else engine
-    if not is_export(path) and engine not in (None, "pytorch"):
+    own_way = device not in ("cpu", "auto") or tta != "none" or precision != "fp32"
+    if engine == "auto" and own_way and not is_export(path):
+        notes.append(
+            "engine pytorch: an export answers on the CPU and in the precision it was made in"
+        )
+    elif not is_export(path) and engine not in (None, "pytorch"):
         chosen, notes = choose(path, runtime)
         if chosen is not None:
             path = chosen.folder
@@ -53,11 +62,11 @@ def load(
             )
         else:
             notes.append("engine pytorch: no export of this model is faster")
-    if is_export(path) and not (path / "model.safetensors").exists():
-        if device not in ("cpu", "auto") or tta != "none":
+    if is_export(path) and not (path / WEIGHTS).exists():
+        if own_way:
             raise ConfigError(
-                f"device={device}, tta={tta}: {path} is an exported model, which answers on the "
-                "CPU and as it was exported",
+                f"device={device}, precision={precision}, tta={tta}: {path} is an exported model, "
+                "which answers on the CPU and as it was exported",
                 fix="give the run or the sealed model, or leave them out",
             )
         classifier = open_export(path, runtime, threads=threads)

@@ -1,8 +1,9 @@
 """The routes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
@@ -28,6 +29,14 @@ LONGEST_LIST = 1_000
 """The most labels that are told of one image."""
 
 
+class Json(JSONResponse):
+    """JSON in ASCII: the name of a class may hold lone surrogates, which UTF-8 does not have."""
+
+    def render(self, content: Any) -> bytes:
+        """The bytes of the body."""
+        return json.dumps(content, allow_nan=False).encode()
+
+
 def create_app(settings: Settings, dispatch: Dispatch, metrics: Metrics) -> Guard:
     """The whole ASGI application."""
     app = FastAPI(
@@ -37,6 +46,7 @@ def create_app(settings: Settings, dispatch: Dispatch, metrics: Metrics) -> Guar
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
         openapi_url="/openapi.json",
+        redirect_slashes=False,
     )
     pages = page_files()
     guard = Guard(app, settings, metrics, public=set(pages))
@@ -51,10 +61,11 @@ def create_app(settings: Settings, dispatch: Dispatch, metrics: Metrics) -> Guar
 def _add_answers(app: FastAPI, settings: Settings, dispatch: Dispatch) -> None:
     limits = settings.limits
 
-    @contextmanager
-    def images(request: Request, most: int) -> Iterator[list[Part]]:
+    @asynccontextmanager
+    async def images(request: Request, most: int) -> AsyncIterator[list[Part]]:
         kind = request.headers.get("content-type", "")
-        parts = parts_of(kind, request.scope[BODY], most=most)
+        # In a thread: a multipart body can be one that is gone through byte by byte, for seconds.
+        parts = await asyncio.to_thread(parts_of, kind, request.scope[BODY], most=most)
         try:
             yield parts
         finally:  # not when the garbage collector comes: an error may hold them till then
@@ -83,7 +94,7 @@ def _add_answers(app: FastAPI, settings: Settings, dispatch: Dispatch) -> None:
                 raise refusal
             else:
                 results.append({"file": part.file, "error": refusal.problem})
-        return JSONResponse({"model": model, "results": results})
+        return Json({"model": model, "results": results})
 
     @app.post(
         "/v1/predict",
@@ -95,7 +106,7 @@ def _add_answers(app: FastAPI, settings: Settings, dispatch: Dispatch) -> None:
     async def predict(
         request: Request, top: Annotated[int, Query(ge=1, le=LONGEST_LIST)] = 1
     ) -> Response:
-        with images(request, limits.images) as parts:
+        async with images(request, limits.images) as parts:
             return await predicted(request, parts, top)
 
     async def explained(request: Request, part: Part, options: Head) -> Response:
@@ -111,7 +122,7 @@ def _add_answers(app: FastAPI, settings: Settings, dispatch: Dispatch) -> None:
         model, (answer,) = await _answered(request, dispatch, [(asked, part.data)], explains=True)
         if "refused" in answer:
             raise Refusal(*answer["refused"])
-        return JSONResponse({"model": model, **answer["result"]})
+        return Json({"model": model, **answer["result"]})
 
     @app.post(
         "/v1/explain",
@@ -127,7 +138,7 @@ def _add_answers(app: FastAPI, settings: Settings, dispatch: Dispatch) -> None:
         at: Annotated[str | None, Query(max_length=100)] = None,
     ) -> Response:
         options = {"label": label, "method": method, "at": at}
-        with images(request, 1) as (part,):
+        async with images(request, 1) as (part,):
             return await explained(request, part, options)
 
 
@@ -168,34 +179,37 @@ def _add_state(app: FastAPI, dispatch: Dispatch, metrics: Metrics, guard: Guard)
         "/v1/model",
         summary="The model's card and what runs it",
         response_model=schemas.Model,
-        responses=schemas.errors(401, 421),
+        responses=schemas.errors(401, 403, 421),
     )
     async def model() -> Response:
         names = ("model", "engine", "explains", "notes", "card")
-        return JSONResponse({name: dispatch.served[name] for name in names})
+        return Json({name: dispatch.served[name] for name in names})
 
     @app.get(
-        "/health/live", summary="Whether the service runs at all", response_model=schemas.Health
+        "/health/live",
+        summary="Whether the service runs at all",
+        response_model=schemas.Health,
+        responses=schemas.errors(403, 421),
     )
     async def live() -> Response:
-        return JSONResponse({"status": "live"})
+        return Json({"status": "live"})
 
     @app.get(
         "/health/ready",
-        summary="Whether an image sent now would be answered",
+        summary="Whether new requests should come here: a worker is alive and nothing stops",
         response_model=schemas.Health,
-        responses=schemas.errors(503),
+        responses=schemas.errors(403, 421, 503),
     )
     async def ready() -> Response:
         if not dispatch.ready:
             raise busy("the service is stopping" if dispatch.stopping else "no worker is ready")
-        return JSONResponse({"status": "ready"})
+        return Json({"status": "ready"})
 
     @app.get(
         "/metrics",
         summary="Counts for Prometheus",
         response_class=PlainTextResponse,
-        responses=schemas.errors(401, 421),
+        responses=schemas.errors(401, 403, 421),
     )
     async def counts() -> Response:
         text = metrics.text(
@@ -229,7 +243,7 @@ def _report_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(_: Request, refusal: Refusal) -> Response:
-        return JSONResponse(refusal.body(), refusal.status, headers=refusal.headers())
+        return Json(refusal.body(), refusal.status, headers=refusal.headers())
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
@@ -238,16 +252,16 @@ def _report_errors(app: FastAPI) -> None:
             405: (f"{request.method} is not taken here", "see /openapi.json"),
         }.get(error.status_code, (str(error.detail), "see /openapi.json"))
         body: dict[str, Any] = Refusal(error.status_code, problem, fix).body()
-        return JSONResponse(body, error.status_code, headers=error.headers)
+        return Json(body, error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = first["loc"][-1]
         body = Refusal(422, f"{name}: {first['msg']}", "see /openapi.json").body()
-        return JSONResponse(body, 422)
+        return Json(body, 422)
 
     @app.exception_handler(Exception)
     async def bug(_: Request, __: Exception) -> Response:
         body = Refusal(500, "this is our bug", "please report it with the lines of the log").body()
-        return JSONResponse(body, 500)
+        return Json(body, 500)

@@ -1,8 +1,8 @@
 """The queue before the worker, and the worker's life: started, watched, replaced.
 
 Images wait here, where they cost nothing and can be withdrawn, and not in the worker, which is
-given only as many as it can decode while the network is busy. What a request holds goes to one
-worker as a whole, so that one model answers all of it.
+given only as many as it can decode while the network is busy, and one explanation at a time. What a
+request holds goes to one worker as a whole, so that one model answers all of it.
 """
 
 import asyncio
@@ -45,8 +45,17 @@ class Job:
         )
         """The model's sums and the answer for each image."""
         self.process: Process | None = None
+        self.given = 0.0
+        """When that worker got it, by the loop's clock."""
         self.numbers: list[int] = []
         self.answers: dict[int, Head] = {}
+
+    @property
+    def held(self) -> list[int]:
+        """The numbers of its images that its worker has not answered."""
+        if self.process is None or self.process.ended.is_set():
+            return []
+        return [number for number in self.numbers if number in self.process.waiting]
 
 
 class Dispatch:
@@ -63,7 +72,8 @@ class Dispatch:
         """What new jobs go to."""
         self.served: Head = {}
         """The hello of the worker that was the last to begin."""
-        self._queue: dict[Job, None] = {}
+        self._predictions: dict[Job, None] = {}
+        self._explanations: dict[Job, None] = {}
         """The jobs that no worker has, the oldest first."""
         self._open: set[Job] = set()
         """Those that have no answer yet."""
@@ -75,10 +85,14 @@ class Dispatch:
 
     @property
     def ready(self) -> bool:
-        """Whether an image sent now would be answered."""
+        """Whether new requests should come here."""
+        return self.able and not self.stopping
+
+    @property
+    def able(self) -> bool:
+        """Whether a worker is there and alive."""
         return (
-            not self.stopping
-            and self.process is not None
+            self.process is not None
             and not self.process.ended.is_set()
             and self.process.silence < self.limits.silence_seconds
         )
@@ -96,10 +110,12 @@ class Dispatch:
 
     def submit(self, parts: Sequence[Part], *, explains: bool = False) -> Job:
         """Take the images of a request. Raises ``Refusal`` where there is no room."""
-        if not self.ready:
+        process = self.process
+        if process is None or not self.able:
             raise busy("the service is not ready", after=2)
-        if explains and sum(job.explains for job in self._open) >= self.limits.explanations:
-            raise busy(f"{self.limits.explanations} explanations are being made", after=5)
+        explanations = len(self._explanations) + len(process.explaining)
+        if explains and explanations >= self.limits.explanations:
+            raise busy(f"{explanations} explanations are being made", after=5)
         if self.queued + len(parts) > self.limits.queue:
             raise busy(f"{self.queued} images wait already, of at most {self.limits.queue}")
         limits = self.limits
@@ -107,23 +123,25 @@ class Dispatch:
         job = Job(parts, explains=explains)
         job.timer = asyncio.get_running_loop().call_later(seconds, self._expire, job)
         self._open.add(job)
-        self._queue[job] = None
+        (self._explanations if explains else self._predictions)[job] = None
         job.done.add_done_callback(lambda _: self._closed(job))
         self._pump()
         return job
 
     def withdraw(self, job: Job, refusal: Refusal | None = None) -> None:
         """Nobody waits for a job any more: it leaves the queue, and the worker where it can."""
-        self._queue.pop(job, None)
-        if job.process is not None:
-            for number in job.numbers:
-                if number in job.process.waiting:
-                    job.process.cancel(number)
-        if not job.done.done():
-            if refusal is None:
-                job.done.cancel()
-            else:
-                job.done.set_exception(refusal)
+        if job.done.done():
+            return
+        self._predictions.pop(job, None)
+        self._explanations.pop(job, None)
+        if job.process is not None and (held := job.held):
+            for number in held:
+                job.process.cancel(number)
+            self._background(self._await_stalled(job, job.process))
+        if refusal is None:
+            job.done.cancel()
+        else:
+            job.done.set_exception(refusal)
 
     def reload(self) -> None:
         """Look at the run again, and serve what is there if it is sound."""
@@ -156,23 +174,29 @@ class Dispatch:
         self._pump()
 
     def _pump(self) -> None:
-        """Give the worker what it has room for: a batch on the network and one being decoded."""
+        """Give the worker what it has room for: a batch on the network and one being decoded.
+
+        And one explanation: those that wait here can be withdrawn, and take no prediction's place.
+        """
         process = self.process
-        while (
-            self._queue
-            and process is not None
-            and len(process.waiting) < 2 * self.limits.batch
-            and not process.ended.is_set()
-        ):
-            job = next(iter(self._queue))
-            del self._queue[job]
-            job.process = process
-            for head, body in job.parts:
-                number = next(self._numbers)
-                job.numbers.append(number)
-                process.send(number, head, body, partial(self._told, job))
-                body.clear()  # the pipe has its copy
-            job.parts.clear()
+        if process is None or process.ended.is_set():
+            return
+        if self._explanations and not process.explaining:
+            self._give(self._explanations, process)
+        window = 2 * self.limits.batch
+        while self._predictions and len(process.waiting) - len(process.explaining) < window:
+            self._give(self._predictions, process)
+
+    def _give(self, queue: dict[Job, None], process: Process) -> None:
+        job = next(iter(queue))
+        del queue[job]
+        job.process, job.given = process, asyncio.get_running_loop().time()
+        for head, body in job.parts:
+            number = next(self._numbers)
+            job.numbers.append(number)
+            process.send(number, head, body, partial(self._told, job))
+            body.clear()  # the pipe has its copy
+        job.parts.clear()
 
     def _told(self, job: Job, answer: Head) -> None:
         if "batch" in answer:
@@ -207,7 +231,7 @@ class Dispatch:
         while True:
             try:
                 return self._serve(await Process.start(self.settings))
-            except ResnetsError as error:
+            except (ResnetsError, OSError) as error:  # also: no memory for a process
                 pause = min(LONGEST_PAUSE, max(1.0, 2 * pause))
                 warn(f"serve: no worker: {error}\n  trying again in {pause:.0f} s")
                 await asyncio.sleep(pause)
@@ -224,17 +248,24 @@ class Dispatch:
                 await self._look()
 
     def _expire(self, job: Job) -> None:
-        """Refuse what could not be answered in time; end a worker that is far too late."""
+        """Refuse what could not be answered in time."""
         self.withdraw(job, busy("it could not be answered in time", after=5))
-        if job.process is not None:
-            self._background(self._await_stalled(job))
 
-    async def _await_stalled(self, job: Job) -> None:
-        """A worker that does not give up what nobody waits for any more hangs."""
-        await asyncio.sleep(self.limits.stall_seconds)
-        if job.process is not None and any(each in job.process.waiting for each in job.numbers):
-            warn("serve: the worker process hangs and is ended")
-            job.process.kill()
+    async def _await_stalled(self, job: Job, process: Process) -> None:
+        """End a worker that does not give up what nobody waits for any more: it hangs.
+
+        An explanation that has begun goes on to its end, within its time; of predictions the
+        worker may have others before, as long as it answers those.
+        """
+        loop = asyncio.get_running_loop()
+        withdrawn = loop.time()
+        while job.held and not process.ended.is_set():
+            ends = job.given + self.limits.explain_seconds
+            due = ends if job.explains else max(withdrawn, process.answered)
+            if loop.time() - due > self.limits.stall_seconds:
+                warn("serve: the worker process hangs and is ended")
+                return process.kill()
+            await asyncio.sleep(TICK)
 
     async def _look(self) -> None:
         """Serve the run's model if it is another one than before; a bad one leaves the old."""
@@ -251,7 +282,7 @@ class Dispatch:
     async def _replace(self) -> None:
         try:
             new = await Process.start(self.settings)
-        except ResnetsError as error:
+        except (ResnetsError, OSError) as error:
             warn(f"serve: the new model is not served: {error}\n  the one before goes on")
         else:
             self._serve(new)

@@ -4,12 +4,12 @@ It reads the raw stream itself, so that a length that lies, or none, changes not
 """
 
 import asyncio
+import contextlib
 import hmac
 import json
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from resnets.console import printable, warn
 from resnets.serving.metrics import Metrics
@@ -53,7 +53,8 @@ class Guard:
         self.held = 0
         """Bytes of bodies in memory."""
         self.stopping = False
-        self._reading: set[asyncio.Timeout] = set()
+        self._reading: dict[asyncio.Timeout, bytearray] = {}
+        """The bodies that are not whole yet, by what ends them."""
         self._hosts = {*LOOPBACK, *settings.allowed_hosts, settings.host, f"[{settings.host}]"}
 
     def stop(self) -> None:
@@ -61,24 +62,25 @@ class Guard:
         self.stopping = True
         end = asyncio.get_running_loop().time() + self.limits.stop_seconds
         for timeout in self._reading:
-            timeout.reschedule(min(end, timeout.when() or end))
+            _end_by(timeout, end)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Refuse the request, or pass it on with its whole body."""
         began = time.monotonic()
-        answer = _Answer(send, close=lambda: self.stopping)
+        takes_body = scope["method"] not in ("GET", "HEAD")
+        useless = not takes_body and _has_body(scope)  # nobody reads it: the connection ends
+        answer = _Answer(send, close=lambda: self.stopping or useless)
         size, status = 0, 500
         try:
             try:
                 self._admit(scope)
-                if scope["method"] not in ("GET", "HEAD"):
+                if takes_body:
                     body = scope[BODY] = await self._body(scope, receive)
                     size = len(body)
                     began = time.monotonic()
                 await self.app(scope, receive, answer)
             except Refusal as refusal:
-                unread = scope["method"] not in ("GET", "HEAD") and BODY not in scope
-                await answer.refuse(refusal, unread=unread)
+                await answer.refuse(refusal, unread=takes_body and BODY not in scope)
             status = answer.status
         except Gone:
             status = 499  # as others call it
@@ -104,7 +106,7 @@ class Guard:
                 "use its own address, or start it with --allowed-host",
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
             raise Refusal(403, "a page of another site asks", "open this service's own page")
         token = self.settings.token
         if token is not None and scope["path"] not in self.public:
@@ -125,31 +127,47 @@ class Guard:
         body = bytearray()
         try:
             async with asyncio.timeout(self._body_seconds()) as timeout:
-                self._reading.add(timeout)
-                try:
-                    while True:
-                        message = await receive()
-                        if message["type"] == "http.disconnect":
-                            raise Gone
-                        piece = message.get("body", b"")
-                        if len(body) + len(piece) > most:
-                            raise _too_large(most)
-                        if self.held + len(piece) > self.limits.held:
-                            raise busy("the requests of others fill the memory", after=2)
-                        self.held += len(piece)
-                        body += piece
-                        if not message.get("more_body", False):
-                            return body
-                finally:
-                    self._reading.discard(timeout)
+                self._reading[timeout] = body
+                while True:
+                    message = await receive()
+                    if timeout not in self._reading:
+                        raise _full()
+                    if message["type"] == "http.disconnect":
+                        raise Gone
+                    piece = message.get("body", b"")
+                    if len(body) + len(piece) > most:
+                        raise _too_large(most)
+                    while self.held + len(piece) > self.limits.held:
+                        self._cut_largest(than=len(body) + len(piece))
+                    self.held += len(piece)
+                    body += piece
+                    if not message.get("more_body", False):
+                        return body
         except BaseException as error:
             self.held -= len(body)
             body.clear()  # which the error, while it is told, would keep
-            if isinstance(error, TimeoutError):
-                raise Refusal(
-                    408, "the body came too slowly", "send it again on a faster connection"
-                ) from error
-            raise
+            if not isinstance(error, TimeoutError):
+                raise
+            if timeout not in self._reading:
+                raise _full() from error
+            raise Refusal(
+                408, "the body came too slowly", "send it again on a faster connection"
+            ) from error
+        finally:
+            self._reading.pop(timeout, None)
+
+    def _cut_largest(self, *, than: int) -> None:
+        """Give up the largest body that is still coming, so that none can keep others out.
+
+        Raises ``Refusal`` where none has more bytes than that.
+        """
+        timeout = max(self._reading, key=lambda each: len(self._reading[each]))
+        if len(self._reading[timeout]) <= than:
+            raise _full()
+        body = self._reading.pop(timeout)
+        self.held -= len(body)
+        body.clear()
+        _end_by(timeout, 0)
 
     def _body_seconds(self) -> float:
         return self.limits.stop_seconds if self.stopping else self.limits.body_seconds
@@ -189,6 +207,20 @@ class _Answer:
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self({"type": "http.response.start", "status": refusal.status, "headers": pairs})
         await self({"type": "http.response.body", "body": body})
+
+
+def _end_by(timeout: asyncio.Timeout, when: float) -> None:
+    with contextlib.suppress(RuntimeError):  # it ends at this moment
+        timeout.reschedule(min(when, timeout.when() or when))
+
+
+def _full() -> Refusal:
+    return busy("the requests of others fill the memory", after=2)
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = _headers(scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _too_large(most: int) -> Refusal:

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 Head = dict[str, Any]
 _SIZES = struct.Struct(">II")
 """Bytes of JSON, bytes after it."""
+LONGEST = 64 * 2**20
+"""Bytes of JSON that the front takes from a worker; an explanation has a few million."""
 
 
 def packed(head: Head, size: int = 0) -> bytes:
@@ -21,9 +23,14 @@ def packed(head: Head, size: int = 0) -> bytes:
 
 
 async def receive(stream: asyncio.StreamReader) -> Head | None:
-    """The next message, in the front; ``None`` where the worker has ended."""
+    """The next message, in the front; ``None`` where the worker has ended.
+
+    Raises ``ValueError`` for what no worker of ours sends.
+    """
     try:
         length, _ = _SIZES.unpack(await stream.readexactly(_SIZES.size))
+        if length > LONGEST:
+            raise ValueError(f"a message of {length:,} bytes")
         return json.loads(await stream.readexactly(length))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None

@@ -12,7 +12,7 @@ from resnets.console import warn
 from resnets.errors import CannotGoOn, ConfigError, ResnetsError
 from resnets.serving import messages
 from resnets.serving.messages import Head
-from resnets.serving.settings import Settings
+from resnets.serving.settings import TOKEN_VARIABLE, Settings
 
 Told = Callable[[Head], None]
 """Called with the answer of one image."""
@@ -29,6 +29,10 @@ class Process:
         self.ended = asyncio.Event()
         self.waiting: dict[int, Told] = {}
         """The images that it has not answered, by their numbers."""
+        self.explaining: set[int] = set()
+        """Those of them that it explains."""
+        self.answered = self._loop.time()
+        """When the last prediction came."""
         self._asked: float | None = None
         """When the oldest ping that was not answered was sent."""
         self._tasks = [asyncio.create_task(self._log())]
@@ -54,11 +58,12 @@ class Process:
                 stdin=pipe,
                 stdout=pipe,
                 stderr=pipe,
+                env={name: each for name, each in os.environ.items() if name != TOKEN_VARIABLE},
                 start_new_session=os.name == "posix",  # no signal of the terminal
             )
         )
         try:
-            hello = await messages.receive(process._stdout)
+            hello = await process._first()
             if hello is None or hello["kind"] == "failed":
                 raise await process._failure(hello)
         except BaseException:
@@ -85,8 +90,10 @@ class Process:
         self._write({"kind": "ping"})
 
     def send(self, number: int, head: Head, body: bytearray, told: Told) -> None:
-        """Give it an image; ``told`` is called with its answer, or at its end with none."""
+        """Give it an image; ``told`` is called with its answer, unless it ends before."""
         self.waiting[number] = told
+        if head["kind"] == "explain":
+            self.explaining.add(number)
         self._write({**head, "number": number}, body)
 
     def cancel(self, number: int) -> None:
@@ -123,14 +130,35 @@ class Process:
             if body:
                 pipe.write(body)
 
+    async def _first(self) -> Head | None:
+        try:
+            return await messages.receive(self._stdout)
+        except ValueError as error:
+            raise CannotGoOn(
+                f"the worker process says what it should not: {error}",
+                fix="let nothing that Python runs at its start print to standard output",
+            ) from error
+
     async def _listen(self) -> None:
-        while (message := await messages.receive(self._stdout)) is not None:
-            if message["kind"] == "pong":
-                self._asked = None
-            elif (told := self.waiting.pop(message["number"], None)) is not None:
-                told(message)
-        self.ended.set()
+        try:
+            while (message := await messages.receive(self._stdout)) is not None:
+                self._take(message)
+        except (KeyError, TypeError, ValueError) as error:  # an image may have taken it over
+            warn(f"serve: the worker process says what it should not and is ended: {error!r}")
+        finally:
+            self.ended.set()
+            self.kill()
         await self._process.wait()
+
+    def _take(self, message: Head) -> None:
+        if message["kind"] == "pong":
+            self._asked = None
+        elif (told := self.waiting.pop(message["number"], None)) is not None:
+            if message["number"] in self.explaining:
+                self.explaining.remove(message["number"])
+            else:
+                self.answered = self._loop.time()
+            told(message)
 
     async def _log(self) -> None:
         """Pass on what it prints; whatever an image made it print moves no cursor."""
@@ -140,7 +168,7 @@ class Process:
 
     async def _failure(self, message: Head | None) -> ResnetsError:
         if message is None:
-            await self._process.wait()
+            await self.end()
             return CannotGoOn(
                 f"the worker process ended with {self._process.returncode} while it loaded the "
                 "model",

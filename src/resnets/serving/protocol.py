@@ -32,11 +32,13 @@ class BoundedProtocol(H11Protocol):
         self.addresses = addresses
         """Connections of each address, shared by all."""
         self._phase: object = None
+        self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or refuse it where there are too many."""
-        super().connection_made(_Lingering(transport, self._amid_body))  # type: ignore[arg-type]
+        lingering = _Lingering(transport, self._amid_body, self._keep_time)
+        super().connection_made(lingering)  # type: ignore[arg-type]
         # asyncio leaves this to us for a socket that it did not make; head and body of an answer
         # are two writes, and the second would wait 40 ms for the first to be acknowledged.
         connection = transport.get_extra_info("socket")
@@ -73,8 +75,11 @@ class BoundedProtocol(H11Protocol):
 
     def shutdown(self) -> None:
         """The service ends: finish what was asked, wait no longer for what is not."""
-        super().shutdown()
-        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+        self._stopping = True
+        if self.cycle is not None:  # else its first request may be on the way
+            super().shutdown()
+        asking = self.cycle is None or self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        if asking or self.cycle.response_started:
             self._cut_after(self.limits.stop_seconds + BEYOND)
 
     def send_400_response(self, msg: str) -> None:
@@ -86,7 +91,11 @@ class BoundedProtocol(H11Protocol):
         state, limits = self.conn.their_state, self.limits
         if state is h11.IDLE and self.transport.get_write_buffer_size():
             return  # the answer is still being read
-        begun = self.cycle is None or self.conn.trailing_data[0] != b""
+        begun = self.cycle is None
+        if state is h11.IDLE:
+            begun |= self.conn.trailing_data[0] != b""
+        elif state is not h11.SEND_BODY and not begun:
+            begun = self.cycle.response_started
         phase = (state, id(self.cycle), begun)
         if phase == self._phase or (self.transport.is_closing() and self._phase is not None):
             return
@@ -95,6 +104,10 @@ class BoundedProtocol(H11Protocol):
             self._cut_after(limits.head_seconds if begun else limits.idle_seconds + BEYOND)
         elif state is h11.SEND_BODY:
             self._cut_after(limits.body_seconds + BEYOND)
+        elif begun:
+            self._cut_after(
+                limits.stop_seconds + BEYOND if self._stopping else limits.reading_seconds
+            )
         else:
             longest = max(limits.answer_seconds, limits.explain_seconds)
             self._cut_after(longest + limits.reading_seconds)
@@ -127,13 +140,24 @@ class BoundedProtocol(H11Protocol):
 class _Lingering:
     """A transport that ends amid a body only when the client can have read why."""
 
-    def __init__(self, transport: asyncio.Transport, amid_body: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        amid_body: Callable[[], bool],
+        written: Callable[[], None],
+    ) -> None:
         self._transport = transport
         self._amid_body = amid_body
+        self._written = written
         self._ending = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it, when the client reads."""
+        self._transport.write(data)
+        self._written()
 
     def is_closing(self) -> bool:
         """Whether nothing more is to be read or written."""

@@ -72,13 +72,25 @@ class _Service(uvicorn.Server):
                 backlog=BACKLOG,
             )
         )
+        self._starting: asyncio.Task[None] | None = None
         self.stopped_by: int | None = None
         self.bug: BaseException | None = None
         self.dispatch.failed = self._fail
 
     async def run(self) -> int | None:  # type: ignore[override]
         """Load the model, say where it is, and serve; returns the signal that ended it."""
-        await self.dispatch.start()
+        with self.capture_signals():
+            self._starting = asyncio.create_task(self.dispatch.start())
+            try:
+                await self._starting
+            except asyncio.CancelledError:
+                return self.stopped_by
+            await self._serve_on()
+        if self.bug is not None:
+            raise self.bug
+        return self.stopped_by
+
+    async def _serve_on(self) -> None:
         for note in self.dispatch.served["notes"]:
             warn(f"note: {note}")
         host, port = self.listening.getsockname()[:2]
@@ -87,9 +99,6 @@ class _Service(uvicorn.Server):
         warn(f"serve: model {model} at http://{shown}:{port}/ (Ctrl-C ends it)")
         await self.serve(sockets=[self.listening])
         await self.dispatch.stop()
-        if self.bug is not None:
-            raise self.bug
-        return self.stopped_by
 
     def _fail(self, bug: BaseException) -> None:
         """Go down with an error of ours, rather than serve without a watch over the worker."""
@@ -118,6 +127,8 @@ class _Service(uvicorn.Server):
             self.dispatch.kill()
             return
         self.stopped_by = sig
+        if self._starting is not None:  # nothing was accepted yet
+            self._starting.get_loop().call_soon_threadsafe(self._starting.cancel)
         self.dispatch.stopping = True
         self.guard.stop()
         self.should_exit = True

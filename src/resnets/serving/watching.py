@@ -1,4 +1,4 @@
-"""Which model lies in a run, by the hashes it carries."""
+"""Which model lies in a run, by the hashes it carries; of a file by itself, by time and size."""
 
 from pathlib import Path
 
@@ -7,12 +7,19 @@ from resnets.prediction.exports import PASSING, exports_folder, model_sums
 
 def fingerprint(run: Path) -> dict[str, str]:
     """Of every model in a run, sealed or exported; it changes when one of them is replaced."""
-    folders = [run, run / "model", *exports_folder(run).glob("*")]
+    exports = (each for each in exports_folder(run).glob("*") if each.is_dir())
     found = {}
-    for folder in folders:
-        if folder.suffix not in PASSING:
+    for model in (run, run / "model", *exports):
+        if model.suffix not in PASSING:
             try:
-                found[str(folder)] = model_sums(folder)
+                found[str(model)] = _mark(model)
             except OSError:  # none there, or not at this moment
                 continue
     return found
+
+
+def _mark(model: Path) -> str:
+    if model.is_dir():
+        return model_sums(model)
+    stat = model.stat()  # a file by itself, maybe of a hundred megabytes: it is not read
+    return f"{stat.st_mtime_ns} {stat.st_size}"

@@ -28,12 +28,14 @@ from resnets.machine import available_cores
 from resnets.prediction import Classifier, load
 from resnets.prediction.exports import model_sums
 from resnets.serving.messages import Channel, Head
+from resnets.serving.scans import MOST_SCANS, has_many_scans
 from resnets.serving.watching import fingerprint
 
 READERS = 8
 """At most so many threads decode."""
 LARGE = 16_000_000
-"""Images of more pixels are decoded one at a time: each takes seven bytes for a pixel."""
+"""Images of more pixels are prepared one at a time: each takes seven bytes for a pixel, and twelve
+more where an exported model resizes it."""
 ROOM = 4 * 2**30
 """Bytes of addresses that the process may take beyond what it has once the model is loaded."""
 
@@ -59,8 +61,8 @@ class Worker:
         self._waiting: set[int] = set()
         """Numbers of the images that somebody still waits for."""
         self._prepared: queue.SimpleQueue[Prepared] = queue.SimpleQueue()
-        self._large = threading.Lock()
         self._readers = ThreadPoolExecutor(min(READERS, available_cores()), "resnets-read")
+        self._large = ThreadPoolExecutor(1, "resnets-large")
         self._explaining = ThreadPoolExecutor(1, "resnets-explain")
 
     def listen(self) -> None:
@@ -74,10 +76,10 @@ class Worker:
                     self._waiting.discard(head["number"])
                 case "predict":
                     self._waiting.add(head["number"])
-                    self._readers.submit(self._guarded, self._prepare, head, body)
+                    self._readers.submit(_guarded, self._predict, head, body)
                 case "explain":
                     self._waiting.add(head["number"])
-                    self._explaining.submit(self._guarded, self._explain, head, body)
+                    self._explaining.submit(_guarded, self._explain, head, body)
         os._exit(0)
 
     def answer(self) -> None:
@@ -95,16 +97,56 @@ class Worker:
         try:
             logits = self.classifier.logits([each.rows for each in batch])
         except ResnetsError as error:
-            for each in batch:
-                self._refuse(each.head, error, 500)
+            if len(batch) == 1:
+                self._refuse(batch[0].head, error, 500)
+            else:  # one of them is at fault; the others are answered
+                for each in batch:
+                    self._run([each])
             return
         for (head, _), row in zip(batch, logits, strict=True):
             answer = self.classifier.answer(head["file"], row, head["top"]).to_dict()
             self._send(head, {"result": answer, "batch": len(batch)})
 
+    def _predict(self, head: Head, body: bytes) -> None:
+        """Prepare an image; a large one in the thread for those, so that no other waits for it."""
+        if (size := self._size(head, body)) is None:
+            return
+        if size > LARGE:
+            self._large.submit(_guarded, self._prepare, head, body)
+        else:
+            self._prepare(head, body)
+
     def _prepare(self, head: Head, body: bytes) -> None:
-        if (pixels := self._decoded(head, body)) is not None:
-            self._prepared.put(Prepared(head, self.classifier.prepare(pixels)))
+        if (pixels := self._decoded(head, body)) is None:
+            return
+        try:
+            rows = self.classifier.prepare(pixels)
+        except ResnetsError as error:
+            self._refuse(head, error, 500)
+        except MemoryError:
+            reason = "there is too little memory for it"
+            self._send(head, {"refused": [500, reason, "make it smaller"]})
+        else:
+            self._prepared.put(Prepared(head, rows))
+
+    def _size(self, head: Head, body: bytes) -> int | None:
+        """Pixels of an image that is taken; a refusal is sent for one that is not."""
+        try:
+            header = read_header(body)
+        except UnreadableImage as error:
+            self._refuse(head, error, 422)
+            return None
+        size = header.width * header.height
+        if size > self.pixels or max(header.width, header.height) > self.side:
+            most = f"{self.pixels:,}, or than {self.side:,} on a side"
+            reason = f"has {header.width} x {header.height} pixels, more than {most}"
+            self._send(head, {"refused": [413, reason, "make it smaller"]})
+            return None
+        if header.format == "JPEG" and has_many_scans(body):
+            reason = f"is a JPEG of {MOST_SCANS} scans or more, each of which takes time to decode"
+            self._send(head, {"refused": [422, reason, "save it with another program"]})
+            return None
+        return size
 
     def _decoded(self, head: Head, body: bytes) -> np.ndarray | None:
         """The image, or a refusal sent, or nothing where nobody waits for it any more."""
@@ -112,21 +154,13 @@ class Worker:
             self._drop([head])
             return None
         try:
-            header = read_header(body)
-            size = header.width * header.height
-            if size > self.pixels or max(header.width, header.height) > self.side:
-                most = f"{self.pixels:,}, or than {self.side:,} on a side"
-                reason = f"has {header.width} x {header.height} pixels, more than {most}"
-                self._send(head, {"refused": [413, reason, "make it smaller"]})
-                return None
-            with self._large if size > LARGE else contextlib.nullcontext():
-                return decode(body, background=self.classifier.preprocess.background)
+            return decode(body, background=self.classifier.preprocess.background)
         except UnreadableImage as error:
             self._refuse(head, error, 422)
             return None
 
     def _explain(self, head: Head, body: bytes) -> None:
-        if (pixels := self._decoded(head, body)) is None:
+        if self._size(head, body) is None or (pixels := self._decoded(head, body)) is None:
             return
         from resnets.serving.explaining import explained
 
@@ -136,14 +170,6 @@ class Worker:
             self._refuse(head, error, 409 if isinstance(error, ImportError) else 422)
         else:
             self._send(head, {"result": found})
-
-    def _guarded(self, do: Callable[[Head, bytes], None], head: Head, body: bytes) -> None:
-        """Let no error of a thread pass unseen: what we did not foresee ends the process."""
-        try:
-            do(head, body)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
 
     def _refuse(self, head: Head, error: ResnetsError, status: int) -> None:
         problem = error.reason("image") if isinstance(error, UnreadableImage) else error.problem
@@ -177,8 +203,17 @@ def main() -> None:
         return
     _confine()
     channel.send(hello)
-    threading.Thread(target=worker.listen, daemon=True).start()
-    worker.answer()
+    threading.Thread(target=_guarded, args=(worker.listen,), daemon=True).start()
+    _guarded(worker.answer)
+
+
+def _guarded(do: Callable[..., None], *arguments: Any) -> None:
+    """Let no error of a thread pass unseen: what we did not foresee ends the process at once."""
+    try:
+        do(*arguments)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
 
 
 def _own_channel() -> Channel:

@@ -3,11 +3,21 @@
 import { Problem } from "./problem.js";
 
 const MODEL = "model.onnx";
+const CARD = "model.json";
 const MEGABYTE = 1e6;
 
+/** The model's card and the hash of its file: of one export, whatever caches on the way hold. */
+export async function loadCard() {
+  const sums = await (await fetched("SHA256SUMS", { cache: "no-cache" })).text();
+  const bytes = await (await fetched(CARD, { cache: "no-cache" })).arrayBuffer();
+  if (crypto.subtle && (await sha256(bytes)) !== expected(sums, CARD)) {
+    throw new Problem("damaged", { file: CARD });
+  }
+  return { card: JSON.parse(new TextDecoder().decode(bytes)), sum: expected(sums, MODEL) };
+}
+
 /** Its bytes, and whether they are kept for use without a network; ``size`` is what it has. */
-export async function loadModel(site, size, tell) {
-  const sum = await expected(MODEL);
+export async function loadModel(site, sum, size, tell) {
   const prefix = `resnets ${site} model `;
   const cache = site === null ? null : await caches.open(prefix + sum).catch(() => null);
   const hit = await cache?.match(MODEL);
@@ -21,8 +31,8 @@ export async function loadModel(site, size, tell) {
   return { bytes, kept };
 }
 
-/** The answer to a request for a file of the site. */
-export async function fetched(name, options) {
+/* The answer to a request for a file of the site. */
+async function fetched(name, options) {
   const response = await fetch(name, options).catch(() => null);
   if (!response?.ok) throw new Problem("missing", { file: name });
   return response;
@@ -58,8 +68,7 @@ async function letOthersGo(prefix, sum) {
   }
 }
 
-async function expected(name) {
-  const sums = await (await fetched("SHA256SUMS")).text();
+function expected(sums, name) {
   return sums.split("\n").find((line) => line.endsWith(`  ${name}`))?.split(" ")[0];
 }
 

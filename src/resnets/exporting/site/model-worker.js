@@ -1,7 +1,7 @@
 /* The model under ONNX Runtime, beside the page so that the page stays quick. */
 
 import * as ort from "./onnxruntime.js";
-import { fetched, loadModel } from "./model-file.js";
+import { loadCard, loadModel } from "./model-file.js";
 import { pixelsOf } from "./pixels.js";
 import { asProblem } from "./problem.js";
 
@@ -21,8 +21,8 @@ self.onmessage = async ({ data: { ask, ...question }, ports: [port] }) => {
 };
 
 async function load({ site }, tell) {
-  const card = await (await fetched("model.json")).json();
-  const { bytes, kept } = await loadModel(site, card.export.proof.size[1], tell);
+  const { card, sum } = await loadCard();
+  const { bytes, kept } = await loadModel(site, sum, card.export.proof.size[1], tell);
   tell("compiling");
   // Threads share memory, which browsers allow on isolated pages only: see service-worker.js.
   const cores = Math.min(navigator.hardwareConcurrency ?? 1, MOST_THREADS);

@@ -17,10 +17,10 @@ export async function pixelsOf(image, background) {
     throw new Problem("undecodable");
   });
   const { width, height } = bitmap;
+  const sizes = { pixels: Math.round((width * height) / 1e6), most: MOST / 1e6 };
   if (width * height > MOST) {
     bitmap.close();
-    const values = { pixels: Math.round((width * height) / 1e6), most: MOST / 1e6 };
-    throw new Problem("too-large", values);
+    throw new Problem("too-large", sizes);
   }
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.fillStyle = `rgb(${background})`;
@@ -28,6 +28,7 @@ export async function pixelsOf(image, background) {
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const { data } = context.getImageData(0, 0, width, height);
+  if (data[3] !== 255) throw new Problem("too-large", sizes); // a canvas beyond the browser's limit
   const pixels = new Uint8Array(width * height * 3);
   for (let from = 0, to = 0; from < data.length; from += 4, to += 3) {
     pixels[to] = data[from];
