@@ -14,10 +14,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import recording
 from recording import append
 
 from resnets.checkpoint import read_sealed
 from resnets.config import TrainConfig
+from resnets.experiments.running import Trial
 from resnets.machine import processor
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -46,6 +48,9 @@ def record(kind: str, folder: Path) -> None:
     if kind == "degradation":
         tables["degradation_signals"] = read(folder / "signals.csv")
     for table, rows in tables.items():
+        if already(table, how):
+            print(f"results/{table}.csv has these runs already")
+            continue
         for row in rows:
             append(table, how | row)
     section = degradation(folder) if kind == "degradation" else errors(tables[kind])
@@ -61,7 +66,9 @@ def made_by(kind: str, folder: Path) -> dict[str, Any]:
     plan = json.loads((folder / "experiment.json").read_text())
     asked, rows = plan["asked"], read(folder / f"{kind}.csv")
     nets = list(dict.fromkeys(row["net"] for row in rows))
-    models = [read_sealed(model.parent).card for model in sorted(folder.glob("*/model/model.json"))]
+    shown = {Trial(net).name.rpartition("-seed")[0] for net in nets}
+    runs = [run for run in sorted(folder.iterdir()) if run.name.rpartition("-seed")[0] in shown]
+    models = [read_sealed(run).card for run in runs if (run / "model").exists()]
     cards = [card["training"] for card in models if card["training"]["finished"]]
     config = TrainConfig(**TrainConfig.keys_in(next(folder.glob("*/config.toml"))))
     seeds = len({card["seed"] for card in cards})
@@ -70,10 +77,14 @@ def made_by(kind: str, folder: Path) -> dict[str, Any]:
         "table6": f"--nets {','.join(net.removeprefix('resnet') for net in nets)} --seeds {seeds}",
         "shortcuts": f"--layers {nets[0].removeprefix('resnet')} --seeds {seeds}",
     }
+    recipe = asked["settings"]["recipe"]
+    chosen = f" --recipe {recipe}" if recipe != "paper-cifar" else ""
+    if kind == "degradation" and (seed := cards[0]["seed"]):
+        chosen += f" --seed {seed}"
     length = f" --budget {asked['budget']:g}s" if asked["budget"] else ""
     length += f" --epochs {asked['epochs']:g}" if asked["epochs"] else ""
     return {
-        "command": f"resnets experiment {kind} CIFAR10_DIR {options[kind]}{length}",
+        "command": f"resnets experiment {kind} CIFAR10_DIR {options[kind]}{chosen}{length}",
         "seeds": seeds,
         "runs_in_all": len(cards),
         "seconds": round(sum(card["seconds"] for card in cards), 1),
@@ -81,6 +92,13 @@ def made_by(kind: str, folder: Path) -> dict[str, Any]:
         "threads": config.threads,
         "precision": config.precision,
     }
+
+
+def already(table: str, how: dict[str, Any]) -> bool:
+    """Whether rows of these very runs, by command and seconds, are in the table."""
+    file = recording.RESULTS / f"{table}.csv"
+    wanted = {name: str(how[name]) for name in ("command", "seconds")}
+    return file.exists() and any(row.items() >= wanted.items() for row in read(file))
 
 
 def degradation(folder: Path) -> str:

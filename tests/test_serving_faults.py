@@ -307,6 +307,7 @@ def test_ctrl_c_ends_it_as_the_command_line_says(run: Path, tmp_path: Path) -> N
     service = Service(run, tmp_path / "log")
     assert service.stop(signal.SIGINT) == 130
     assert "resnets: stopped" in service.text and "Traceback" not in service.text
+    assert "Unknown child" not in service.text, "whoever waits for the worker gets its exit code"
 
 
 INTERNET = re.compile(r"sa_family=AF_INET6?, .*")

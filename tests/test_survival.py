@@ -75,11 +75,11 @@ def break_step(monkeypatch, broken):
             model.fc.weight.grad[0, 0] = torch.inf
         return loss, correct
 
-    def take(task, state, batch, rate, stop):
+    def take(task, state, batch, rate, stop, **more):
         running.append(state.step)
         if state.step in broken:
             before[state.step] = {k: v.clone() for k, v in state.model.state_dict().items()}
-        return true_step(task, state, batch, rate, stop)
+        return true_step(task, state, batch, rate, stop, **more)
 
     monkeypatch.setattr(loop, "add_gradients", add)
     monkeypatch.setattr(loop, "take_step", take)
@@ -267,10 +267,10 @@ def test_whatever_is_not_finite_leaves_the_weights_before_it(tmp_path, monkeypat
             with monkeypatch.context() as patch:
                 true_step = loop.take_step
 
-                def take(task, state, batch, rate, stop, watched=watched, true_step=true_step):
+                def take(task, state, *how, watched=watched, true_step=true_step, **more):
                     weights = state.model.state_dict()
                     watched[state.step] = {k: v.clone() for k, v in weights.items()}
-                    return true_step(task, state, batch, rate, stop)
+                    return true_step(task, state, *how, **more)
 
                 patch.setattr(loop, "take_step", take)
                 with pytest.raises(CannotGoOn):

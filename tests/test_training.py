@@ -288,6 +288,10 @@ def test_arrays_and_torch_data_sets_are_data_too(tmp_path, kind):
         {"image_size": 24},
         {"crop": "resized"},
         {"schedule": "steps", "lr_drops": (0.5,)},
+        {"schedule": "linear", "start_size": 24, "full_size_from": 0.3, "image_size": 32},
+        {"optimizer": "muon", "orthogonal_rate": 0.1},
+        {"model": "resnet20:stem=whitened", "whiten": True, "image_size": 32},
+        {"alternate_flips": True, "flip": True},
     ],
     ids=lambda settings: "-".join(settings),
 )
@@ -345,15 +349,19 @@ def test_a_folder_that_is_no_run_is_not_touched(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("kind", ["in memory", "photos", "photos from the cache"])
+@pytest.mark.parametrize("kind", ["in memory", "fast", "photos", "photos from the cache"])
 def test_interrupted_twice_and_continued_is_bit_identical(tmp_path, kind):
-    odd = kind != "in memory"
+    odd = kind.startswith("photos")
     side = 72 if odd else 16
     folder = save_folder(tmp_path / "photos", 64, side, odd=odd)
     settings = ["--epochs", 4 if odd else 12, "-b", 8, "--model", "resnet20"]
     settings += ["--image-size", 32, "--set", "auto_augment=trivial", "--set", "mixup=0.2"]
     settings += ["--threads", 1 if odd else 2]
     settings += ["--cache"] if "cache" in kind else []
+    if kind == "fast":
+        settings += ["--model", "resnet20:stem=whitened"]
+        for each in ("optimizer=muon", "whiten=true", "alternate_flips=true", "start_size=24"):
+            settings += ["--set", each]
 
     whole = command("train", folder, *settings, "--out", tmp_path / "whole", "-j", 1)
     text, _ = whole.communicate(timeout=300)

@@ -11,9 +11,10 @@ from resnets.errors import ConfigError, did_you_mean
 
 Interpolation = Literal["bilinear", "bicubic"]
 CropMode = Literal["center", "squash"]
-Schedule = Literal["cosine", "steps", "constant"]
+Schedule = Literal["cosine", "linear", "steps", "constant"]
 Crop = Literal["none", "pad4", "resized"]
 AutoAugment = Literal["none", "rand", "trivial"]
+Optimizer = Literal["sgd", "muon"]
 Balance = Literal["none", "weights", "order"]
 Precision = Literal["auto", "fp32", "bf16"]
 OnNotFinite = Literal["stop", "skip"]
@@ -116,6 +117,11 @@ class TrainConfig:
     """Whether torch.compile makes one program of the network: on a CPU rarely faster."""
     learning_rate: float = 0.1
     """The highest rate of the schedule."""
+    optimizer: Optimizer = "sgd"
+    """muon: convolutions without a bias, which a norm follows, take orthogonal steps."""
+    orthogonal_rate: float = 0.24
+    """optimizer="muon": the highest rate of the orthogonal steps, as ``learning_rate`` is of the
+    others: the share of the weights that one changes."""
     schedule: Schedule = "cosine"
     lr_drops: tuple[float, ...] = ()
     """schedule="steps": the shares of the run at which the rate is divided by ten."""
@@ -132,8 +138,15 @@ class TrainConfig:
     ema_decay: float = 0.0
     """Decay of the weight average that is validated and sealed; 0 turns it off."""
     initialisation: Initialisation = "he"
+    whiten: bool = False
+    """Whether the first convolution whitens the training images' patches and is not trained."""
     image_size: int | None = None
     """Height and width of the network's input; ``None``: from the data."""
+    start_size: int | None = None
+    """Height and width to which batches are shrunk in the first part of training; ``None``: none
+    (arXiv:2104.00298, Section 4)."""
+    full_size_from: float = 0.5
+    """start_size: the share of the run from which batches have their full size."""
     mean: tuple[float, ...] | None = None
     """Per channel, in [0, 1]; ``None``: measured on the training images."""
     std: tuple[float, ...] | None = None
@@ -148,6 +161,9 @@ class TrainConfig:
     crop_scale: float = 0.35
     """crop="resized": the smallest share of the image's area."""
     flip: bool = False
+    alternate_flips: bool = False
+    """flip: whether each image is mirrored in every other epoch, in place of by chance
+    (arXiv:2404.00498)."""
     auto_augment: AutoAugment = "none"
     """rand: RandAugment (arXiv:1909.13719). trivial: TrivialAugment (arXiv:2103.10158)."""
     mixup: float = 0.0
@@ -186,11 +202,27 @@ class TrainConfig:
                 object.__setattr__(self, name, tuple(value))
         check_choices(self)
         positive = ("epochs", "budget", "steps", "batch_size", "learning_rate", "image_size")
-        for name in (*positive, "micro_batch", "threads", "patience", "crop_scale", "save_every"):
+        also = ("orthogonal_rate", "start_size")
+        for name in (
+            *positive,
+            *also,
+            "micro_batch",
+            "threads",
+            "patience",
+            "crop_scale",
+            "save_every",
+        ):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name}={value} must be above zero", fix=f"raise {name}")
-        for name in ("momentum", "validation", "label_smoothing", "ema_decay", "warmup"):
+        for name in (
+            "momentum",
+            "validation",
+            "label_smoothing",
+            "ema_decay",
+            "warmup",
+            "full_size_from",
+        ):
             if not 0 <= (getattr(self, name) or 0) < 1:
                 raise ConfigError(
                     f"{name}={getattr(self, name)} lies outside [0, 1)",

@@ -27,6 +27,7 @@ class Augmentation:
     crop: Crop = "none"
     crop_scale: float = 0.35
     flip: bool = False
+    alternate_flips: bool = False
     auto_augment: AutoAugment = "none"
     erasing: float = 0.0
     mixup: float = 0.0
@@ -40,7 +41,8 @@ class Augmentation:
     @property
     def none(self) -> bool:
         """Whether an image looks the same in every epoch."""
-        return self == Augmentation(crop_scale=self.crop_scale)
+        without = Augmentation(crop_scale=self.crop_scale, alternate_flips=self.alternate_flips)
+        return self == without
 
     @property
     def per_image(self) -> bool:
@@ -89,8 +91,13 @@ class Augmentation:
             return image.permute(2, 0, 1).contiguous()  # still uint8: a quarter of the traffic
         return to_pixels(image[None], preprocess)[0]
 
-    def move_batch(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def move_batch(
+        self, images: Tensor, generator: torch.Generator, mirrored: Tensor | None = None
+    ) -> Tensor:
         """Random shift (``crop="pad4"``), flip and erasing of (N, C, H, W) normalised images.
+
+        Args:
+            mirrored: (N,) which images to flip, where that is not left to chance.
 
         The border shifted in is zero, the mean after normalisation (arXiv:1512.03385,
         Section 4.2 pads the mean-subtracted image).
@@ -108,7 +115,8 @@ class Augmentation:
                 ]
             )
         if self.flip:
-            flipped = (torch.rand(count, generator=generator) < 0.5).nonzero()[:, 0]
+            chosen = torch.rand(count, generator=generator) < 0.5
+            flipped = (chosen if mirrored is None else mirrored).nonzero()[:, 0]
             flipped = flipped.to(images.device)  # only these: flipping all takes far longer
             images = images.index_copy(0, flipped, images[flipped].flip(-1))
         if self.erasing:

@@ -31,6 +31,8 @@ class Batch:
     """(N,) int64."""
     decoding: float = 0.0
     """Processor seconds that reading its images took."""
+    mirrored: Tensor | None = None
+    """(N,) whether each image is to be flipped, where flips alternate."""
 
 
 class Batches(Protocol):
@@ -82,6 +84,11 @@ class Order:
             ]
         return Window(samples, epochs, samples if self.balance == "none" else places)
 
+    def mirrored(self, window: Window) -> Tensor:
+        """(B,) whether each image is mirrored where flips alternate: in every other epoch."""
+        first = _mirrored_first(self.seed, len(self.labels))[window.samples]
+        return torch.from_numpy(first ^ (window.epochs % 2 == 1))
+
     @functools.cached_property
     def _key(self) -> bytes:
         return self.labels.tobytes()  # once: it is megabytes, and every step asks for it
@@ -103,6 +110,13 @@ def _epoch_order(seed: int, epoch: int, balance: str, labels: bytes) -> np.ndarr
             np.concatenate([generator.permutation(members) for _ in range(rounds)])[:share]
         )
     return generator.permutation(np.concatenate(drawn))
+
+
+@functools.lru_cache(maxsize=1)
+def _mirrored_first(seed: int, samples: int) -> np.ndarray:
+    """(N,) whether each sample is mirrored in the first epoch."""
+    generator = np.random.Generator(np.random.Philox(key=(seed, 2**63 - 1)))  # no epoch's key
+    return generator.random(samples) < 0.5
 
 
 def sample_seed(seed: int, epoch: int, sample: int) -> int:
@@ -138,5 +152,7 @@ class MemoryBatches:
             if self.augmentation.per_image:
                 seeds = window.seeds(self.order.seed)
                 pixels = torch.stack(list(map(self.augmentation.colour, pixels, seeds)))
-            yield Batch(to_pixels(pixels, self.preprocess), labels[chosen])
+            mirrored = self.order.mirrored(window) if self.augmentation.alternate_flips else None
+            pixels = to_pixels(pixels, self.preprocess)
+            yield Batch(pixels, labels[chosen], mirrored=mirrored)
             step += 1

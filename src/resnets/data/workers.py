@@ -83,7 +83,10 @@ class WorkerBatches:
                 losses = 0
                 for sample in samples.tolist():  # it was read, so it is not deadly
                     deaths.pop(sample, None)
-                yield Batch(pixels, labels[samples], decoding)
+                mirrored = None
+                if self.augmentation.alternate_flips:
+                    mirrored = self.order.mirrored(self.order.window(step, self.batch_size))
+                yield Batch(pixels, labels[samples], decoding, mirrored)
                 step += 1
         finally:
             staff.end()

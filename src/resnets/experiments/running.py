@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -133,6 +134,7 @@ def planned(
     out, file = Path(out), Path(out) / PLAN
     data = str(Path(data).absolute() if Path(data).exists() else data)
     asked = {"data": data, "settings": settings, **asdict(length)}
+    asked["warm_up"] = max(trial.warm_up for trial in trials)
     if out.exists() and not file.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ConfigError(
             f"{out} exists and holds no experiment", fix="choose another folder with --out"
@@ -217,7 +219,7 @@ def _settled(
     progress.begin("measuring", len(models), unit="networks")
     paces = {}
     for model in models:
-        paces[model] = measure_pace(model, few, asked["settings"])
+        paces[model] = measure_pace(model, few, asked["settings"] | {"batch_size": sizes.batch})
         progress.line(f"{model}: {paces[model].step:.3f} s a step")
         progress.advance()
     progress.end()
@@ -229,7 +231,7 @@ def _settled(
             shortest = time.monotonic() - started + seconds_of(every, sizes, 2 * len(trials))
             raise ConfigError(
                 f"reading and scoring {len(trials)} runs take longer than {length.budget:g} s",
-                fix=f"--budget {shortest / 30:.0f}m, or longer",
+                fix=f"--budget {math.ceil(shortest / 30)}m, or longer",
             )
     elif length.epochs:
         steps = max(1, round(length.epochs * sizes.train / sizes.batch))

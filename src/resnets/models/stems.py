@@ -85,6 +85,20 @@ def same_stem(spec: ResNetSpec, in_channels: int) -> Stem:
     return *imagenet_stem(spec, in_channels)[:3], nn.MaxPool2d(3, stride=1, padding=1)
 
 
+def whitened_stem(spec: ResNetSpec, in_channels: int) -> Stem:
+    """A 2x2 convolution, which training may set to whiten, then a 3x3 and a max pool.
+
+    (N, in_channels, H, W) -> (N, width, (H - 1) / 2, (W - 1) / 2), rounded down
+    """
+    patches = 8 * in_channels  # each of 4 * in_channels directions with either sign
+    conv = nn.Sequential(
+        nn.Conv2d(in_channels, patches, 2, bias=False),
+        nn.ReLU(inplace=True),
+        conv3x3(patches, spec.stem_width),
+    )
+    return conv, norm(spec, spec.stem_width), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+
+
 class PadShortcut(nn.Module):
     """Option A, a shortcut without parameters (arXiv:1512.03385, Section 3.3).
 
@@ -156,6 +170,7 @@ STEMS: dict[residual.Stem, Callable[[ResNetSpec, int], Stem]] = {
     "keras_v2": keras_stem,
     "tutorial": tutorial_stem,
     "same": same_stem,
+    "whitened": whitened_stem,
 }
 SHORTCUTS: dict[residual.Shortcut, Callable[[ResNetSpec, int, int, int], nn.Module]] = {
     "A": pad,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from resnets.serving import messages
 from resnets.serving.messages import Head
 from resnets.serving.settings import TOKEN_VARIABLE, Settings
 
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way only
 Told = Callable[[Head], None]
 """Called with the answer of one image."""
 
@@ -102,8 +104,10 @@ class Process:
 
     def kill(self) -> None:
         """End it at once, whatever it does."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                # asyncio's own would take the exit code of one that has ended from who waits for it
+                os.kill(self._process.pid, KILL)
 
     async def end(self, *, at_once: bool = False) -> None:
         """Let it end, or make it."""

@@ -59,16 +59,18 @@ def compile_network(task: Task, state: TrainingState) -> Compiled:
             fix="leave out --compile; on a CPU it needs a C++ compiler such as g++",
         ) from cause
     compiled = statistics.median([_pass(task, state) for _ in range(PASSES)])
+    if task.config.start_size:  # another program: compiled now, and not in the first step
+        first += _pass(task, state, side=task.config.start_size)
     return Compiled(max(0.0, first - compiled), plain, compiled)
 
 
-def _pass(task: Task, state: TrainingState) -> float:
+def _pass(task: Task, state: TrainingState, side: int | None = None) -> float:
     """Seconds that a forward and backward pass takes, of which nothing stays."""
     config = task.config
     labels = torch.arange(config.batch_size, device=config.device) % task.classes
     pixels = torch.zeros(config.batch_size, *task.preprocess.input_size, device=config.device)
     torch.manual_seed(0)
-    inputs, targets = augmented(task, pixels, labels, seed=0)
+    inputs, targets = augmented(task, pixels, labels, seed=0, side=side)
     state.begin_step()
     state.optimizer.zero_grad(set_to_none=True)
     began = time.perf_counter()

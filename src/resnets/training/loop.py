@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from resnets.config import Preprocess, TrainConfig
@@ -17,7 +18,7 @@ from resnets.data.loader import Batch, Batches, step_seed
 from resnets.data.transforms import normalise
 from resnets.models import Network
 from resnets.training.budget import Budget
-from resnets.training.schedules import learning_rate, progress, validation_due
+from resnets.training.schedules import input_side, learning_rate, progress, validation_due
 from resnets.training.state import TrainingState
 from resnets.training.stopping import StopWatch
 from resnets.training.tricks import classification_loss
@@ -79,7 +80,8 @@ def train(
             began = time.monotonic()
             rate = learning_rate(task.config, state.step, done)
             try:
-                loss = take_step(task, state, next(stream), rate, stop)
+                side = input_side(task.config, done)
+                loss = take_step(task, state, next(stream), rate, stop, side=side)
             except NotFinite as problem:
                 not_finite(problem)
                 with stop.lock:
@@ -92,9 +94,18 @@ def train(
 
 
 def take_step(
-    task: Task, state: TrainingState, batch: Batch, rate: float, stop: StopWatch
+    task: Task,
+    state: TrainingState,
+    batch: Batch,
+    rate: float,
+    stop: StopWatch,
+    *,
+    side: int | None = None,
 ) -> float:
     """One optimizer step at learning rate ``rate``; returns the batch's loss.
+
+    Args:
+        side: that to which the images are shrunk.
 
     Raises ``NotFinite`` with everything as it was before the step.
     """
@@ -105,7 +116,7 @@ def take_step(
     inputs = batch.pixels.to(config.device).float()
     targets = labels
     if not task.from_features:
-        inputs, targets = augmented(task, inputs, labels, seed)
+        inputs, targets = augmented(task, inputs, labels, seed, mirrored=batch.mirrored, side=side)
 
     state.begin_step()
     state.optimizer.zero_grad(set_to_none=True)
@@ -116,7 +127,7 @@ def take_step(
 
     with stop.lock:  # from here to the end a step counts or does not, as a whole
         for group in state.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         state.optimizer.step()
         if state.average:
             state.average.update(model)
@@ -179,12 +190,27 @@ def weight_of(task: Task, targets: Tensor) -> Tensor | int:
     return task.class_weights[targets].sum()
 
 
-def augmented(task: Task, pixels: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """(N, C, H, W) pixels, 0 to 255 -> the network's input and targets, drawn by ``seed``."""
+def augmented(
+    task: Task,
+    pixels: Tensor,
+    labels: Tensor,
+    seed: int,
+    *,
+    mirrored: Tensor | None = None,
+    side: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(N, C, H, W) pixels, 0 to 255 -> the network's input and targets, drawn by ``seed``.
+
+    Args:
+        mirrored: (N,) which images are flipped, where that is not drawn.
+        side: height and width to which the images are shrunk.
+    """
     generator = torch.Generator().manual_seed(seed)
     images = normalise(pixels, task.preprocess, task.mean_image)
-    images = task.augmentation.move_batch(images, generator)
+    images = task.augmentation.move_batch(images, generator, mirrored)
     images, targets = task.augmentation.mix_batch(images, labels, task.classes, generator)
+    if side:
+        images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
     if task.config.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
     return images, targets

@@ -9,19 +9,30 @@ from resnets.config import TrainConfig
 from resnets.data.augmentation import Augmentation
 from resnets.data.loader import Batches, MemoryBatches, Order
 from resnets.data.sources import ArrayImages, Dataset, Split
+from resnets.data.transforms import normalise
 from resnets.data.workers import WorkerBatches
 from resnets.models import Network
 from resnets.models.checkpointing import checkpoint_activations
 from resnets.prediction import MEAN_IMAGE
 from resnets.training.features import FeatureBatches
 from resnets.training.loop import Task
+from resnets.training.muon import Muon, muon_groups
 from resnets.training.products import use_products
 from resnets.training.schedules import Plan, validations_for
-from resnets.training.setup import from_features, mean_image_of, preprocess_of
+from resnets.training.setup import (
+    from_features,
+    mean_image_of,
+    pixels_of,
+    preprocess_of,
+    spread,
+)
 from resnets.training.state import TrainingState
 from resnets.training.transfer import Start, freeze
 from resnets.training.tricks import WeightAverage, balanced_weights, decay_groups
+from resnets.training.whitening import LOOKED_AT, first_convolution, whiten
 
+PART = 64
+"""Images whose patches are in memory at once."""
 SPEED_UNKNOWN = 10**9
 """The length of a run in steps until its speed is known."""
 
@@ -57,17 +68,33 @@ def _mean_image(
     return mean_image_of(train, preprocess)
 
 
+def whiten_stem(task: Task, network: Network, train: Split) -> None:
+    """Give the first convolution the whitening directions of the training images."""
+    few = train.take(spread(len(train), LOOKED_AT))  # of all classes: folders come one by one
+    whole = pixels_of(few, task.preprocess, most=LOOKED_AT)
+    parts = (part for images in whole for part in images.split(PART))
+    ready = (normalise(part, task.preprocess, task.mean_image) for part in parts)
+    whiten(first_convolution(network), ready)
+
+
 def state_of(task: Task, network: Network, steps_per_epoch: float) -> TrainingState:
     """The state before the first step; what the settings freeze is frozen."""
     config = task.config
     if config.freeze and config.start_from:
         freeze(network, config.freeze)
+    if config.whiten and not config.start_from:
+        first_convolution(network).requires_grad_(False)
     if config.checkpoint_activations:
         checkpoint_activations(network)
     if config.precision == "bf16" and config.device == "cpu" and not config.compile:
         use_products(network)
-    optimizer = torch.optim.SGD(
-        decay_groups(network, config.weight_decay, norm_and_bias=config.decay_norm_and_bias),
+    shared = {"norm_and_bias": config.decay_norm_and_bias}
+    kind, groups = torch.optim.SGD, decay_groups(network, config.weight_decay, **shared)
+    if config.optimizer == "muon":
+        share = config.orthogonal_rate / config.learning_rate
+        kind, groups = Muon, muon_groups(network, config.weight_decay, **shared, share=share)
+    optimizer = kind(
+        groups,
         lr=config.learning_rate,
         momentum=config.momentum,
         nesterov=config.nesterov and config.momentum > 0,

@@ -59,7 +59,14 @@ def learning_rate(config: TrainConfig, step: int, done: Fraction) -> float:
     if config.schedule == "steps":
         drops = sum(share >= drop for drop in config.lr_drops)
         return config.learning_rate * 0.1**drops
+    turn = (share - config.warmup) / (1 - config.warmup)
     if config.schedule == "cosine":
-        turn = (share - config.warmup) / (1 - config.warmup)
         return config.learning_rate * (1 + cos(pi * turn)) / 2
+    if config.schedule == "linear":
+        return config.learning_rate * (1 - turn)
     return config.learning_rate
+
+
+def input_side(config: TrainConfig, done: Fraction) -> int | None:
+    """The side to which the images of a batch are shrunk at progress ``done``; ``None``: none."""
+    return config.start_size if done < config.full_size_from else None

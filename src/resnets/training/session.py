@@ -25,7 +25,7 @@ from resnets.training.disk import Disk
 from resnets.training.features import cached_features
 from resnets.training.loop import NotFinite, train
 from resnets.training.photos import DecodingWatch, cached
-from resnets.training.preparing import batches_of, state_of, task_of
+from resnets.training.preparing import batches_of, state_of, task_of, whiten_stem
 from resnets.training.runfolder import RunFolder
 from resnets.training.schedules import learning_rate, progress
 from resnets.training.scoring import Scorer, build_network, closing_parts, concluded
@@ -90,6 +90,8 @@ class Session:
         network = build_network(self.task)
         if self.start:
             self.display.line(begin_with(network, self.start, self.dataset.classes))
+        elif config.whiten and not saved:
+            whiten_stem(self.task, network, self.train_split)
         self.state = state_of(self.task, network, self.steps_per_epoch)
         self.validation = self.dataset.splits.get("val")
         if config.compile and config.freeze != ALL:

@@ -22,8 +22,10 @@ from resnets.machine import available_cores, bf16_gains, default_threads, usable
 from resnets.models import create_model
 from resnets.models.specs import spec_of
 from resnets.training.memory import with_parts
+from resnets.training.muon import orthogonal_weights
 from resnets.training.recipes import recipe
 from resnets.training.transfer import ALL, Start
+from resnets.training.whitening import can_whiten, first_convolution
 
 SMALL_SIDE = 64
 """Images up to this many pixels a side go to a CIFAR network."""
@@ -103,6 +105,7 @@ def resolve(
     else:
         channels = 1 if is_grey(train) else 3
     config = _with_statistics(config, train, channels)
+    _check_ingredients(config)
     preprocess_of(config)  # raises for what no image could go through
     if config.checkpoint_activations or "micro_batch" in asked:
         config = with_parts(config, asked, reasons, classes=len(dataset.classes))
@@ -117,6 +120,11 @@ def without_effect(asked: dict[str, Any], config: TrainConfig, dataset: Dataset)
         "crop_scale": config.crop != "resized" and f"the crop is {config.crop}",
         "micro_batch": (config.micro_batch or 0) >= config.batch_size
         and f"a batch has {config.batch_size} images",
+        "orthogonal_rate": config.optimizer != "muon" and f"the optimizer is {config.optimizer}",
+        "start_size": from_features(config) and "what reaches the head is computed once",
+        "full_size_from": not config.start_size and "there is no start_size",
+        "whiten": config.start_from and f"the weights come from {config.start_from}",
+        "alternate_flips": not config.flip and "images are not flipped",
         "nesterov": config.momentum == 0 and "there is no momentum",
         "cache": _without_decoding(config, dataset),
         "compile": config.freeze == ALL and "only the head is trained",
@@ -226,6 +234,12 @@ def _with_network(
             f"{model} takes images {takes} pixels, not {size}",
             fix=f"--image-size {spec.input_size[1]}",
         )
+    if config.start_size and (largest or not smallest <= config.start_size < size):
+        raise ConfigError(
+            f"start_size={config.start_size}: {model} trains at {size} pixels and takes no less "
+            f"than {size if largest else smallest}",
+            fix="choose a size between, or leave start_size out",
+        )
     warmup_steps = config.warmup_steps
     if config.recipe == "paper-cifar" and model == "resnet110" and "warmup_steps" not in asked:
         warmup_steps = 400  # arXiv:1512.03385, Section 4.2
@@ -271,7 +285,31 @@ def _with_rate(
         return config
     rate = float(f"{base.learning_rate * share:.3g}")
     reasons.append(f"a learning rate of {rate:g}, for {' and '.join(why)} (--lr)")
-    return dataclasses.replace(config, learning_rate=rate)
+    orthogonal = config.orthogonal_rate
+    if "orthogonal_rate" not in asked:
+        orthogonal = float(f"{orthogonal * share:.3g}")
+    return dataclasses.replace(config, learning_rate=rate, orthogonal_rate=orthogonal)
+
+
+def _check_ingredients(config: TrainConfig) -> None:
+    """Raise ``ConfigError`` where the network has not what ``whiten`` or Muon needs."""
+    if not config.whiten and config.optimizer != "muon":
+        return
+    with torch.device("meta"):
+        network = create_model(config.model, in_channels=len(config.mean or "RGB"))
+    if config.optimizer == "muon" and not orthogonal_weights(network):
+        raise ConfigError(
+            f"{config.model} has no convolution that a norm follows, as those without a bias are",
+            fix="leave optimizer=muon out, or choose another --model",
+        )
+    first = first_convolution(network)
+    if config.whiten and not config.start_from and not can_whiten(first):
+        raise ConfigError(
+            f"the first convolution of {config.model} has {first.out_channels} kernels"
+            + (" and biases" if first.bias is not None else "")
+            + f"; to whiten it needs {2 * first.weight[0].numel()} and none",
+            fix="--model resnet20:stem=whitened, or leave whiten out",
+        )
 
 
 def preprocess_of(config: TrainConfig) -> Preprocess:
@@ -295,7 +333,7 @@ def mean_image_of(split: Split, preprocess: Preprocess) -> Tensor:
     total = torch.zeros(channels, height, width, dtype=torch.float64)
     mean = torch.tensor(preprocess.mean)[:, None, None]
     std = torch.tensor(preprocess.std)[:, None, None]
-    for pixels in _pixels_of(split, plain, most=len(split)):
+    for pixels in pixels_of(split, plain, most=len(split)):
         total += ((pixels.double() / 255 - mean) / std).sum(0)
     return (total / len(split)).float()
 
@@ -304,7 +342,7 @@ def typical_side(split: Split) -> int:
     """The median over the images of the longer side, in pixels (at most 1,000 are looked at)."""
     if isinstance(split.images, ArrayImages):
         return max(split.images.array.shape[1:3])
-    chosen = _spread(len(split), MEASURED)
+    chosen = spread(len(split), MEASURED)
     return int(np.median([max(_shape(split, int(index))) for index in chosen]))
 
 
@@ -341,7 +379,7 @@ def _statistics(
         std=(1.0,) * channels,
     )
     values, total, squares = 0, torch.zeros(channels).double(), torch.zeros(channels).double()
-    for pixels in _pixels_of(train, plain, most=MEASURED):
+    for pixels in pixels_of(train, plain, most=MEASURED):
         shares = pixels.double() / 255
         values += shares.numel() // channels
         total += shares.sum((0, 2, 3))
@@ -353,18 +391,19 @@ def _statistics(
     )
 
 
-def _pixels_of(split: Split, preprocess: Preprocess, *, most: int) -> Iterator[Tensor]:
+def pixels_of(split: Split, preprocess: Preprocess, *, most: int) -> Iterator[Tensor]:
     """Preprocessed pixels in batches: of a split in memory all, else of at most ``most`` images."""
     if isinstance(split.images, ArrayImages):
         for start in range(0, len(split), 1_000):
             part = torch.from_numpy(split.images.array[start : start + 1_000])
             yield to_pixels(part, preprocess)
         return
-    for index in _spread(len(split), most):
+    for index in spread(len(split), most):
         yield to_pixels(torch.from_numpy(split.images[int(index)])[None], preprocess)
 
 
-def _spread(count: int, most: int) -> np.ndarray:
+def spread(count: int, most: int) -> np.ndarray:
+    """At most so many places of ``count``, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
 
 

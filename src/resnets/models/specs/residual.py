@@ -13,7 +13,7 @@ from resnets.models.specs.base import Spec, check_probability
 Block = Literal[
     "basic", "bottleneck", "plain", "preact_basic", "preact_bottleneck", "keras_v2", "tutorial"
 ]
-Stem = Literal["imagenet", "deep", "cifar", "bare", "keras_v2", "tutorial", "same"]
+Stem = Literal["imagenet", "deep", "cifar", "bare", "keras_v2", "tutorial", "same", "whitened"]
 Shortcut = Literal["A", "B", "C", "D", "none", "projection", "keras_v2", "bias"]
 StrideOn = Literal["conv1", "conv2"]
 
@@ -43,8 +43,8 @@ class ResNetSpec(Spec):
     """Channels inside the blocks of each stage; a bottleneck puts out four times as many."""
     stem: Stem
     """imagenet: 7x7 stride 2, then max pool. deep: three 3x3 in place of the 7x7 (ResNet-C).
-    cifar: 3x3 at full size. bare: imagenet without batch norm and ReLU. The others: see
-    ``stems``."""
+    cifar: 3x3 at full size. bare: imagenet without batch norm and ReLU. whitened: 2x2 and 3x3, then
+    max pool. The others: see ``stems``."""
     stem_width: int = 64
     """Channels the stem puts out."""
     shortcut: Shortcut
