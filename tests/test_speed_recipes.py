@@ -20,7 +20,7 @@ from resnets.training import loop, preparing
 from resnets.training.muon import COEFFICIENTS, Muon, muon_groups, orthogonal
 from resnets.training.schedules import input_side, learning_rate
 from resnets.training.setup import resolve
-from resnets.training.whitening import LEAST, whiten
+from resnets.training.whitening import LEAST, first_convolution, whiten
 from runs import dataset, fit
 
 PREPROCESS = Preprocess(input_size=(3, 16, 16))

@@ -74,7 +74,7 @@ def orthogonal(matrix: Tensor, rounds: int = ROUNDS) -> Tensor:
     return x if wide else x.T
 
 
-def orthogonal_weights(model: nn.Module) -> list[nn.Parameter]:
+def orthogonal_weights(model: nn.Module) -> list[Tensor]:
     """Those of convolutions without a bias: a norm follows, and their scale says nothing."""
     return [
         module.weight

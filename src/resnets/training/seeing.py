@@ -34,9 +34,7 @@ def first_images(task: Task, split: Split, most: int = SAMPLES) -> list[np.ndarr
     except (CannotGoOn, OSError):
         return []
     seed = step_seed(task.config.seed, 0)
-    images, _ = augmented(
-        task, batch.pixels.float(), batch.labels, seed, mirrored=batch.mirrored
-    )
+    images, _ = augmented(task, batch.pixels.float(), batch.labels, seed, mirrored=batch.mirrored)
     return list(visible(images[:most], task.preprocess, task.mean_image))
 
 

@@ -25,8 +25,7 @@ def first_convolution(network: nn.Module) -> nn.Conv2d:
 def can_whiten(convolution: nn.Conv2d) -> bool:
     """Whether it has a kernel for each direction with either sign, and no bias."""
     return (
-        convolution.bias is None
-        and convolution.out_channels >= 2 * convolution.weight[0].numel()
+        convolution.bias is None and convolution.out_channels >= 2 * convolution.weight[0].numel()
     )
 
 
