@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +14,8 @@ from resnets.serving import messages
 from resnets.serving.messages import Head
 from resnets.serving.settings import TOKEN_VARIABLE, Settings
 
-KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way only
+ENDING = 5.0
+"""Seconds that a worker has between its last word and its end."""
 Told = Callable[[Head], None]
 """Called with the answer of one image."""
 
@@ -104,10 +104,8 @@ class Process:
 
     def kill(self) -> None:
         """End it at once, whatever it does."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                # asyncio's own would take the exit code of one that has ended from who waits for it
-                os.kill(self._process.pid, KILL)
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
 
     async def end(self, *, at_once: bool = False) -> None:
         """Let it end, or make it."""
@@ -116,7 +114,7 @@ class Process:
         elif self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), 5)
+            await asyncio.wait_for(self._process.wait(), ENDING)
         except TimeoutError:
             self.kill()
             await self._process.wait()
@@ -149,10 +147,14 @@ class Process:
                 self._take(message)
         except (KeyError, TypeError, ValueError) as error:  # an image may have taken it over
             warn(f"serve: the worker process says what it should not and is ended: {error!r}")
+            self.kill()
         finally:
             self.ended.set()
+        try:  # killed when it has ended by itself, it would lose its exit code
+            await asyncio.wait_for(self._process.wait(), ENDING)
+        except TimeoutError:
             self.kill()
-        await self._process.wait()
+            await self._process.wait()
 
     def _take(self, message: Head) -> None:
         if message["kind"] == "pong":
