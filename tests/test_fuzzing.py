@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 
 from corpus import encoded, scene
+from damage import damaged
 from made_up_sets import binary_file
 from made_up_weights import put, saved
 from resnets.checkpoint import read_sealed, read_state, save_state, seal
@@ -39,28 +40,6 @@ from soaking import cases, record
 COUNT = cases(60, 5_000)
 FORKED = cases(20, 1_000)
 """Of readers in a process of their own, which takes a while to make."""
-
-
-def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    """Bits flipped, bytes replaced, parts cut out, doubled or cut off."""
-    changed = bytearray(data)
-    for _ in range(int(rng.integers(1, 6))):
-        if not changed:
-            break
-        place = int(rng.integers(len(changed)))
-        length = int(rng.integers(1, 9))
-        match int(rng.integers(5)):
-            case 0:
-                changed[place] ^= 1 << int(rng.integers(8))
-            case 1:
-                changed[place : place + length] = rng.bytes(length)
-            case 2:
-                del changed[place : place + length]
-            case 3:
-                changed[place:place] = changed[place : place + length]
-            case _:
-                del changed[place:]
-    return bytes(changed)
 
 
 def a_state(folder: Path) -> tuple[bytes, Callable[[bytes], Any]]:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from corpus import encoded, scene
+from damage import damaged
 from runs import fit, save_folder
 from serving import STARTS, Service, multipart
 from soaking import cases, record
@@ -52,21 +53,8 @@ def drawn(schema: dict[str, Any], rng: np.random.Generator) -> str:
 
 
 def spoiled(data: bytes, rng: np.random.Generator) -> bytes:
-    """Bits flipped, bytes replaced, parts cut out or doubled."""
-    changed = bytearray(data)
-    for _ in range(int(rng.integers(0, 6))):
-        place = int(rng.integers(len(changed))) if changed else 0
-        length = int(rng.integers(1, 12))
-        match int(rng.integers(4)):
-            case 0 if changed:
-                changed[place] ^= 1 << int(rng.integers(8))
-            case 1:
-                changed[place : place + length] = rng.bytes(length)
-            case 2:
-                del changed[place : place + length]
-            case 3:
-                changed[place:place] = changed[place : place + length]
-    return bytes(changed)
+    """Damaged, or one in six times as it was."""
+    return damaged(data, rng) if rng.random() < 5 / 6 else data
 
 
 def body_for(kind: str, rng: np.random.Generator) -> tuple[bytes, str]:

@@ -13,6 +13,7 @@ from resnets.errors import ModelFileError, ResnetsError
 from resnets.evaluation import read_predictions
 from resnets.prediction import load
 from resnets.prediction.exports import exports_of, is_export, read_export
+from resnets.sealing import passing
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _checked(what: str, path: Path, read: Callable[[Path], str]) -> Checked:
 def _model(path: Path) -> str:
     classifier = load(path)
     card = classifier.card
-    if classifier.path in (path.with_name(path.name + end) for end in (".new", ".old")):
+    if classifier.path in passing(path):
         raise ModelFileError(
             f"is torn; {classifier.path} beside it is whole and is read in its place",
             fix="train or import once more, or rename that folder",

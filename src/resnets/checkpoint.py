@@ -22,6 +22,7 @@ from resnets.sealing import (
     as_json,
     make_folder,
     named,
+    passing,
     read_folder,
     replace_folder,
     write_durably,
@@ -104,9 +105,7 @@ def read_sealed(path: str | Path) -> Sealed:
 
 
 def _siblings(folder: Path) -> list[Path]:
-    folder = named(folder)
-    names = (folder.name + ".new", folder.name + ".old")
-    return [folder.with_name(name) for name in names if folder.with_name(name).exists()]
+    return [beside for beside in passing(named(folder)) if beside.exists()]
 
 
 def _read_whole(folder: Path) -> Sealed:

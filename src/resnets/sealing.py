@@ -17,6 +17,8 @@ from resnets.errors import CannotGoOn, ModelFileError
 
 CARD, SUMS = "model.json", "SHA256SUMS"
 """In the folder of a sealed or exported model: what it is, and the hashes of its files."""
+PASSING = (".new", ".old")
+"""Endings of folders that are about to get another name."""
 
 
 def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -24,7 +26,7 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
     Raises ``CannotGoOn`` when the disk refuses; what was there before can then still be read.
     """
-    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    new, old = passing(folder)
     try:
         if new.exists():
             shutil.rmtree(new)
@@ -49,6 +51,11 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 def named(path: Path) -> Path:
     """The path, spelled so that it ends in the folder's own name: ``.`` and ``..`` do not."""
     return path if path.name not in ("", "..") else path.resolve()
+
+
+def passing(folder: Path) -> list[Path]:
+    """What lies beside a folder while it is replaced: the new one, and the old one."""
+    return [folder.with_name(folder.name + ending) for ending in PASSING]
 
 
 def read_folder(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
@@ -80,6 +87,11 @@ def sums_of(files: Mapping[str, bytes]) -> bytes:
         f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
     ]
     return "".join(lines).encode()
+
+
+def names_in(sums: str) -> list[str]:
+    """The files that the text of a ``SHA256SUMS`` lists."""
+    return [line.partition("  ")[2] for line in sums.splitlines()]
 
 
 def make_folder(folder: Path) -> None:

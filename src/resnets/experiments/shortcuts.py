@@ -24,37 +24,17 @@ def shortcuts(
     *,
     layers: int = 20,
     seeds: int = 3,
-    recipe: str = "paper-cifar",
-    budget: str | float | None = None,
-    epochs: float | None = None,
     out: str | Path = "runs/shortcuts",
-    data_dir: str | Path | None = None,
-    quiet: bool = False,
-    started: float | None = None,
-    **settings: Any,
+    **how: Any,
 ) -> list[NetErrors]:
     """Train one depth with each kind of shortcut; the same call continues where it stopped.
 
     Args:
         layers: 20, 32, 44, 56 or 110.
-        seeds, budget, epochs, settings: as ``table6`` takes them.
+        seeds, how: as ``table6`` takes them.
 
     ``shortcuts.csv`` is written to ``out``. Raises what ``table6`` raises.
     """
     nets = {name.format(layers=layers): told for name, told in KINDS.items()}
     published = {f"resnet{depth}": values for depth, values in TABLE_6.items()} | V2
-    return errors_of(
-        nets,
-        published,
-        file="shortcuts.csv",
-        data=data,
-        seeds=seeds,
-        recipe=recipe,
-        budget=budget,
-        epochs=epochs,
-        out=out,
-        data_dir=data_dir,
-        quiet=quiet,
-        started=started,
-        settings=settings,
-    )
+    return errors_of(nets, published, file="shortcuts.csv", data=data, seeds=seeds, out=out, **how)

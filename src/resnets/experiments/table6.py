@@ -21,14 +21,8 @@ def table6(
     *,
     nets: Sequence[int] = tuple(TABLE_6),
     seeds: int = 5,
-    recipe: str = "paper-cifar",
-    budget: str | float | None = None,
-    epochs: float | None = None,
     out: str | Path = "runs/table6",
-    data_dir: str | Path | None = None,
-    quiet: bool = False,
-    started: float | None = None,
-    **settings: Any,
+    **how: Any,
 ) -> list[NetErrors]:
     """Run the table again, a row for each network; the same call continues where it stopped.
 
@@ -38,26 +32,11 @@ def table6(
     Args:
         nets: layers: 20, 32, 44, 56, 110.
         seeds: runs of each network.
-        budget: seconds, or text such as ``"2h"``, for all runs together, instead of the recipe's
-            number of steps; or ``epochs`` of each.
-        settings: further settings of ``resnets.train``, for all runs alike.
+        how: ``recipe``, ``budget`` or ``epochs``, ``data_dir``, ``quiet``, ``started``, and further
+            settings of ``resnets.train``; see ``errors_of``.
 
     Raises ``UnknownName`` for another depth, and what ``resnets.train`` raises.
     """
     names = {f"resnet{layers}": f"ResNet-{layers}" for layers in nets}
     published = {f"resnet{layers}": values for layers, values in TABLE_6.items()}
-    return errors_of(
-        names,
-        published,
-        file="table6.csv",
-        data=data,
-        seeds=seeds,
-        recipe=recipe,
-        budget=budget,
-        epochs=epochs,
-        out=out,
-        data_dir=data_dir,
-        quiet=quiet,
-        started=started,
-        settings=settings,
-    )
+    return errors_of(names, published, file="table6.csv", data=data, seeds=seeds, out=out, **how)

@@ -61,14 +61,14 @@ def errors_of(
     file: str,
     data: str | Path,
     seeds: int,
-    recipe: str,
-    budget: str | float | None,
-    epochs: float | None,
     out: str | Path,
-    data_dir: str | Path | None,
-    quiet: bool,
-    started: float | None,
-    settings: dict[str, Any],
+    recipe: str = "paper-cifar",
+    budget: str | float | None = None,
+    epochs: float | None = None,
+    data_dir: str | Path | None = None,
+    quiet: bool = False,
+    started: float | None = None,
+    **settings: Any,
 ) -> list[NetErrors]:
     """Train each network from each seed under one schedule; the same call continues.
 
@@ -77,6 +77,10 @@ def errors_of(
 
     Args:
         nets: network -> what it is called in the table.
+        seeds: runs of each network.
+        budget: seconds, or text such as ``"2h"``, for all runs together, instead of the recipe's
+            number of steps; or ``epochs`` of each.
+        settings: further settings of ``resnets.train``, for all runs alike.
     """
     trials = [Trial(net, seed, warm_up_of(net)) for seed in range(seeds) for net in nets]
     experiment = planned(

@@ -24,14 +24,22 @@ from resnets.metrics import Floats, softmax
 from resnets.prediction import Classifier, load
 from resnets.prediction.exports import (
     FILES,
-    PASSING,
     SUFFIXES,
     exports_folder,
     is_export,
     model_sums,
     source_of,
 )
-from resnets.sealing import CARD, SUMS, as_json, make_folder, named, replace_folder
+from resnets.sealing import (
+    CARD,
+    SUMS,
+    as_json,
+    make_folder,
+    named,
+    names_in,
+    passing,
+    replace_folder,
+)
 
 MAX_DROP = 0.5
 Progress = Callable[[str, int | None], None]
@@ -163,16 +171,15 @@ def _check_target(folder: Path) -> None:
         raise ConfigError(f"{folder} is the name of a file", fix=another)
     if folder.resolve() == Path.cwd():
         raise ConfigError(f"{folder} is the folder you are in", fix=f"leave it, or {another}")
-    for ending in PASSING:
-        beside = folder.with_name(folder.name + ending)
+    for beside in passing(folder):
         if beside.exists():
             raise ConfigError(f"{beside} would be removed", fix=f"move it away, or {another}")
     if folder.exists() and any(folder.iterdir()):
         if not is_export(folder):
             raise ConfigError(f"{folder} is there already and is no export", fix=another)
         sums = folder / SUMS
-        lines = sums.read_text(errors="replace").splitlines() if sums.exists() else []
-        its_own = {SUMS, CARD, *(line.partition("  ")[2] for line in lines)}
+        listed = names_in(sums.read_text(errors="replace")) if sums.exists() else []
+        its_own = {SUMS, CARD, *listed}
         if others := sorted({path.name for path in folder.iterdir()} - its_own):
             raise ConfigError(
                 f"{folder} holds an export and {told(others)}, which would be removed",

@@ -19,7 +19,7 @@ from resnets.engines.open_vino import OpenVinoPipeline
 from resnets.errors import ConfigError, ModelFileError, ResnetsError
 from resnets.prediction.card import read_card
 from resnets.prediction.classifier import EXPORTS, Classifier
-from resnets.sealing import CARD, SUMS, named, read_folder
+from resnets.sealing import CARD, PASSING, SUMS, named, names_in, read_folder
 
 Runtime = Literal["pytorch", "onnxruntime", "openvino"]
 FILES = {
@@ -37,8 +37,6 @@ RUNTIMES: dict[str, tuple[Runtime, ...]] = {
 }
 """What runs each format; the first is what it is proven with."""
 SUFFIXES = (".onnx", ".xml")
-PASSING = (".new", ".old")
-"""Endings of folders that are about to get another name."""
 AGAIN = "export the model again with `resnets export`"
 
 
@@ -169,8 +167,8 @@ def read_export(folder: Path) -> tuple[Export, list[bytes]]:
 
 def _site_names(folder: Path, least: Sequence[str]) -> list[str]:
     """What a site consists of, by its sums; they name no file outside of it."""
-    lines = (folder / SUMS).read_text(encoding="ascii", errors="replace").splitlines()
-    names = {line.partition("  ")[2] for line in lines} | {*least}
+    listed = names_in((folder / SUMS).read_text(encoding="ascii", errors="replace"))
+    names = {*listed, *least}
     return sorted(name for name in names if name and Path(name).name == name)
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from resnets.prediction.exports import PASSING, exports_folder, model_sums
+from resnets.prediction.exports import exports_folder, model_sums
+from resnets.sealing import PASSING
 
 
 def fingerprint(run: Path) -> dict[str, str]:

@@ -15,17 +15,12 @@ from resnets.models import Network
 from resnets.models.checkpointing import checkpoint_activations
 from resnets.prediction import MEAN_IMAGE
 from resnets.training.features import FeatureBatches
+from resnets.training.images import mean_image_of, pixels_of, spread
 from resnets.training.loop import Task
 from resnets.training.muon import Muon, muon_groups
 from resnets.training.products import use_products
 from resnets.training.schedules import Plan, validations_for
-from resnets.training.setup import (
-    from_features,
-    mean_image_of,
-    pixels_of,
-    preprocess_of,
-    spread,
-)
+from resnets.training.setup import from_features, preprocess_of
 from resnets.training.state import TrainingState
 from resnets.training.transfer import Start, freeze
 from resnets.training.tricks import WeightAverage, balanced_weights, decay_groups
