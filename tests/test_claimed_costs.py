@@ -219,6 +219,10 @@ EXPECTED = {
     "tutorial_resnet34_32": convolution(3, 64, 7, 16)
     + basics((4, 5, 7, 4), (128, 256, 512, 512), (16, 8, 4, 2), stem=64, shortcut="B")
     + 512 * 10,
+    "resnet8_pooled": convolution(3, 24, 2, 31) + convolution(24, 64, 3, 31)
+    + convolution(64, 64, 3, 15) + convolution(64, 256, 3, 15)
+    + 2 * convolution(256, 256, 3, 7) + convolution(256, 256, 3, 3)
+    + 256 * 10,
     # C3 reads all maps of S2 here, sixteen times six, the zeros of Table I among them
     "lenet5": chain(1, (6, 5, 28, 1), (16, 5, 10, 1), (120, 5, 1, 1)) + linear(120, 84),
     "tutorial_lenet5": chain(1, (6, 5, 24, 1), (16, 5, 8, 1)) + linear(256, 120, 84, 10),

@@ -180,6 +180,16 @@ SUMS = {
     "wide_resnet40_4": preact_basic(6, (64, 128, 256)),
     "wide_resnet16_8": preact_basic(2, (128, 256, 512)),
     "resnext29_8x64d": resnext29(8, 64),
+    # patches, the stem's 3x3, then pairs of 3x3 of which the first of all is the stem's
+    "resnet8_pooled": convolution(3, 24, 2)
+    + convolution(24, 64, 3)
+    + convolution(64, 64, 3)
+    + convolution(64, 256, 3)
+    + 3 * convolution(256, 256, 3)
+    + 2 * norm(64)
+    + 4 * norm(256)
+    + 256 * 10
+    + 10,
     "nin_cifar": mlpconvs(3, (5, (192, 160, 96)), (5, (192, 192, 192)), (3, (192, 192, 10))),
     "nin_imagenet": mlpconvs(
         3, (11, 3 * (96,)), (5, 3 * (256,)), (3, 3 * (384,)), (3, (1024, 1024, 1000))

@@ -51,6 +51,7 @@ SAMPLE = [
     "keras_resnet50v2",
     "resnext50_32x4d",
     "wide_resnet16_8",
+    "resnet8_pooled",
     "se_resnet18",
     "tutorial_resnet18_96",
     "lenet5",

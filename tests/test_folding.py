@@ -29,6 +29,7 @@ KEPT = {
     "resnet20": 0,
     "plain20": 0,
     "tutorial_resnet34_32": 0,
+    "resnet8_pooled": 3,  # three read a max pool
     "wide_resnet50_2": 0,
     "resnext50_32x4d": 0,
     "se_resnet18": 0,

@@ -137,14 +137,39 @@ def test_an_image_that_turns_unreadable_is_named_and_never_replaced(file_split):
         take(batches, 0, 3)
 
 
-def test_shifted_borders_are_the_mean_and_the_inside_is_a_window():
+@pytest.mark.parametrize(
+    ("crop", "around"),
+    [
+        ("pad4", lambda image: np.pad(image, 1)),  # the mean, which is zero
+        ("pad2", lambda image: np.pad(image, 1, mode="reflect")),
+    ],
+)
+def test_a_shifted_image_is_a_window_of_it_and_what_lies_around_it(crop, around):
     images = torch.arange(1.0, 65.0).reshape(1, 1, 8, 8).repeat(50, 1, 1, 1)
     generator = torch.Generator().manual_seed(0)
-    moved = Augmentation(crop="pad4").move_batch(images, generator)
-    padded = torch.nn.functional.pad(images[0], (1, 1, 1, 1))
-    windows = [padded[:, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
+    moved = Augmentation(crop=crop).move_batch(images, generator)
+    padded = torch.from_numpy(around(images[0, 0].numpy()))
+    windows = [padded[None, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
     found = [next(k for k, w in enumerate(windows) if torch.equal(w, m)) for m in moved]
     assert len(set(found)) == 9, "every shift occurs"
+
+
+@pytest.mark.parametrize("crop", ["pad2", "pad4"])
+def test_a_shift_is_by_a_share_of_the_side(crop):
+    images = torch.zeros(500, 1, 32, 32)
+    images[:, :, 16, 16] = 1.0
+    moved = Augmentation(crop=crop).move_batch(images, torch.Generator().manual_seed(0))
+    far = {"pad2": 2, "pad4": 4}[crop]
+    places = moved.flatten(1).argmax(1)
+    rows, columns = (places // 32 - 16).tolist(), (places % 32 - 16).tolist()
+    assert set(rows) == set(columns) == set(range(-far, far + 1))
+
+
+def test_an_image_of_one_pixel_has_nowhere_to_go():
+    images = torch.rand(3, 1, 1, 1)
+    for crop in ("pad2", "pad4"):
+        moved = Augmentation(crop=crop).move_batch(images, torch.Generator().manual_seed(0))
+        assert torch.equal(moved, images)
 
 
 def test_flips_are_the_mirror_image_in_half_of_the_cases():

@@ -58,6 +58,7 @@ EXACT = {
     "wide_resnet101_2": 126_886_696,
     "tutorial_resnet18_96": 11_180_810,
     "tutorial_resnet34_32": 57_915_466,
+    "resnet8_pooled": 1_972_778,
 }
 HELD_ELSEWHERE = ("resnet*c", "resnet*d", "se_resnet*", "preact_resnet*", "keras_resnet*")
 """Parameter for parameter, to timm's and Keras's models: test_timm_parity, test_keras_parity."""

@@ -221,3 +221,29 @@ def test_a_run_whitens_its_stem_and_leaves_it(tmp_path: Path) -> None:
     kernels = read_sealed(run.path).weights["conv1.0.weight"]
     assert kernels.shape == (24, 3, 2, 2)
     assert torch.equal(kernels[0::2], -kernels[1::2]), "as it was whitened"
+
+
+@pytest.mark.parametrize("recipe", ["speedrun-cifar10", "quick-cifar10"])
+def test_a_fast_recipe_learns_what_is_plain_to_see(recipe: str, tmp_path: Path) -> None:
+    settings = {"batch_size": 20, "steps": 60, "flip": False}  # a mirror image is the other class
+    run = fit(dataset(120, 32), out=tmp_path / "run", recipe=recipe, **settings)
+    sealed = read_sealed(run.path)
+    assert sealed.card["architecture"] == "resnet8_pooled"
+    assert sealed.card["scores"]["accuracy"]["value"] == 1.0
+
+
+def test_the_block_of_one_convolution_adds_it_to_what_it_reads() -> None:
+    network = create_model("resnet8_pooled", seed=0).eval()
+    maps = torch.randn(2, 64, 15, 15, generator=torch.Generator().manual_seed(0))
+    block = network.get_submodule("layer2.0")
+    convolution, norm = block.get_submodule("conv1"), block.get_submodule("bn1")
+    step = [block.get_submodule(f"downsample.{place}") for place in range(4)]
+    between = step[3](step[2](nn.functional.max_pool2d(step[0](maps), 2)))
+    assert between.shape == (2, 256, 7, 7)
+    torch.testing.assert_close(block(maps), (between + norm(convolution(between))).relu())
+
+
+@pytest.mark.parametrize("name", ["resnet8_pooled:shortcut=B", "resnet20:shortcut=pooled"])
+def test_pooled_steps_and_their_blocks_are_not_parted(name: str) -> None:
+    with pytest.raises(ConfigError, match="leave shortcut out"):
+        create_model(name)

@@ -12,7 +12,7 @@ from resnets.errors import ConfigError, did_you_mean
 Interpolation = Literal["bilinear", "bicubic"]
 CropMode = Literal["center", "squash"]
 Schedule = Literal["cosine", "linear", "steps", "constant"]
-Crop = Literal["none", "pad4", "resized"]
+Crop = Literal["none", "pad2", "pad4", "resized"]
 AutoAugment = Literal["none", "rand", "trivial"]
 Optimizer = Literal["sgd", "muon"]
 Balance = Literal["none", "weights", "order"]
@@ -157,7 +157,8 @@ class TrainConfig:
     crop_mode: CropMode = "center"
     """This and the two before are those of ``Preprocess``; ``start_from`` brings its own."""
     crop: Crop = "none"
-    """pad4: pad by an eighth of the side (4 of 32), random crop. resized: random area and shape."""
+    """pad4: pad by an eighth of the side (4 of 32), random crop. pad2: by half of that, with what
+    lies at the border mirrored. resized: random area and shape."""
     crop_scale: float = 0.35
     """crop="resized": the smallest share of the image's area."""
     flip: bool = False

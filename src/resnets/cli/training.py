@@ -38,7 +38,10 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="run folder", show_default="runs/NAME")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="default, paper-cifar or tutorial-cifar96")
+        str | None,
+        typer.Option(
+            help="default, speedrun-cifar10, quick-cifar10, paper-cifar or tutorial-cifar96"
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="repeat a run from its config.toml")] = None,
     image_size: Annotated[int | None, typer.Option(help="side of the network's input")] = None,

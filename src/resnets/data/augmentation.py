@@ -17,6 +17,8 @@ from resnets.data.sources import Images, part_of
 from resnets.data.transforms import to_pixels
 from resnets.decoding import Box
 
+SHIFTS: dict[str, tuple[int, str]] = {"pad2": (16, "reflect"), "pad4": (8, "constant")}
+"""Crops that shift: the part of a side by which at most, and what comes in behind."""
 RATIO = (3 / 4, 4 / 3)  # shape of a random crop (Szegedy et al. 2015, arXiv:1409.4842, Section 6)
 
 
@@ -94,20 +96,22 @@ class Augmentation:
     def move_batch(
         self, images: Tensor, generator: torch.Generator, mirrored: Tensor | None = None
     ) -> Tensor:
-        """Random shift (``crop="pad4"``), flip and erasing of (N, C, H, W) normalised images.
+        """Random shift (``pad4`` and ``pad2``), flip, erasing: (N, C, H, W) normalised images.
 
         Args:
             mirrored: (N,) which images to flip, where that is not left to chance.
 
-        The border shifted in is zero, the mean after normalisation (arXiv:1512.03385,
-        Section 4.2 pads the mean-subtracted image).
+        With ``pad4`` the border shifted in is zero, the mean after normalisation
+        (arXiv:1512.03385, Section 4.2 pads the mean-subtracted image); with ``pad2`` it is the
+        image mirrored, without the outermost pixels again.
         """
         count, _, height, width = images.shape
-        if self.crop == "pad4":
-            pad_y, pad_x = max(1, height // 8), max(1, width // 8)
+        if self.crop in SHIFTS:
+            part, border = SHIFTS[self.crop]
+            pad_y, pad_x = (min(max(1, side // part), side - 1) for side in (height, width))
             tops = torch.randint(0, 2 * pad_y + 1, (count,), generator=generator).tolist()
             lefts = torch.randint(0, 2 * pad_x + 1, (count,), generator=generator).tolist()
-            padded = F.pad(images, (pad_x, pad_x, pad_y, pad_y))
+            padded = F.pad(images, (pad_x, pad_x, pad_y, pad_y), mode=border)
             images = torch.stack(
                 [
                     image[:, top : top + height, left : left + width]

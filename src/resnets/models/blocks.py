@@ -111,6 +111,33 @@ class TutorialBlock(BasicBlock):
         return self.relu(residual + self.downsample(x))
 
 
+class SingleBlock(Block):
+    """One 3x3, which reads what the shortcut gives: all that changes shape is in the shortcut."""
+
+    def _residual(
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        width: int,
+        stride: int,
+        dilations: tuple[int, int],
+    ) -> None:
+        self.conv1 = conv3x3(width, width, dilation=dilations[1])
+        self.bn1 = norm(spec, width)
+        self.relu = nn.ReLU(inplace=True)
+
+    def scale_residual(self, factor: float) -> None:
+        """In the norm."""
+        _scale(self.bn1, factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """ReLU(residual + shortcut)."""
+        x = self.downsample(x)
+        residual = self.drop_path(self.se(self.bn1(self.conv1(x))))
+        residual += x
+        return self.relu(residual)
+
+
 class Bottleneck(Block):
     """1x1 reduce, 3x3, 1x1 expand (arXiv:1512.03385, Section 4.1, Fig. 5 right).
 
@@ -268,4 +295,5 @@ BLOCKS: dict[residual.Block, type[Block]] = {
     "preact_bottleneck": PreActBottleneck,
     "keras_v2": KerasBottleneck,
     "tutorial": TutorialBlock,
+    "single": SingleBlock,
 }

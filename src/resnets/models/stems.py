@@ -86,7 +86,7 @@ def same_stem(spec: ResNetSpec, in_channels: int) -> Stem:
 
 
 def whitened_stem(spec: ResNetSpec, in_channels: int) -> Stem:
-    """A 2x2 convolution, which training may set to whiten, then a 3x3 and a max pool.
+    """A 2x2 convolution, which training may set to whiten, then a 3x3, a max pool and the norm.
 
     (N, in_channels, H, W) -> (N, width, (H - 1) / 2, (W - 1) / 2), rounded down
     """
@@ -95,8 +95,9 @@ def whitened_stem(spec: ResNetSpec, in_channels: int) -> Stem:
         nn.Conv2d(in_channels, patches, 2, bias=False),
         nn.ReLU(inplace=True),
         conv3x3(patches, spec.stem_width),
+        nn.MaxPool2d(2),  # before the norm, which then reads a quarter
     )
-    return conv, norm(spec, spec.stem_width), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+    return conv, norm(spec, spec.stem_width), nn.ReLU(inplace=True), nn.Identity()
 
 
 class PadShortcut(nn.Module):
@@ -162,6 +163,19 @@ def keras_shortcut(spec: ResNetSpec, in_channels: int, out_channels: int, stride
     return project_with_bias(spec, in_channels, out_channels, stride)
 
 
+def convolve_and_pool(
+    spec: ResNetSpec, in_channels: int, out_channels: int, stride: int
+) -> nn.Module:
+    """3x3 convolution, max pool, norm and ReLU: a step between stages more than a shortcut.
+
+    The pool drops the last row and column of an odd map, as that of the whitened stem does.
+    """
+    pool = nn.MaxPool2d(stride) if stride != 1 else nn.Identity()
+    return nn.Sequential(
+        conv3x3(in_channels, out_channels), pool, norm(spec, out_channels), nn.ReLU(inplace=True)
+    )
+
+
 STEMS: dict[residual.Stem, Callable[[ResNetSpec, int], Stem]] = {
     "imagenet": imagenet_stem,
     "deep": deep_stem,
@@ -180,4 +194,5 @@ SHORTCUTS: dict[residual.Shortcut, Callable[[ResNetSpec, int, int, int], nn.Modu
     "projection": project_alone,
     "bias": project_with_bias,
     "keras_v2": keras_shortcut,
+    "pooled": convolve_and_pool,
 }

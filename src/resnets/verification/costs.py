@@ -1,7 +1,7 @@
 """What the papers say about multiply-adds of residual networks, and what their layers sum to."""
 
 from resnets.verification.claims import rows
-from resnets.verification.forms import RESNEXT, TUTORIAL, V1, V2, WIDE
+from resnets.verification.forms import RESNEXT, SPEED, TUTORIAL, V1, V2, WIDE
 from resnets.verification.structure import KERAS, SE
 
 PRINTED = (
@@ -130,6 +130,7 @@ SUMS = (
         },
         f"{TUTORIAL}: sum over the layers",
     ),
+    rows("multiply-adds", {"resnet8_pooled": 118_147_360}, f"{SPEED}: sum over the layers"),
 )
 
 # As torch's FlopCounterMode counts timm's networks of these names, or its classes given these

@@ -9,6 +9,7 @@ from resnets.verification.names import basic, bottleneck
 V1, V2 = "arXiv:1512.03385", "arXiv:1603.05027"
 BAG, RESNEXT, WIDE = "arXiv:1812.01187", "arXiv:1611.05431", "arXiv:1605.07146"
 TUTORIAL = "the tutorial's code"
+SPEED = "arXiv:2404.00498, its network for 94 %"
 
 BLOCKS = {18: 8, 34: 16, 50: 16, 101: 33, 152: 50, 200: 66}
 """Residual blocks by depth: arXiv:1512.03385, Table 1; 200: arXiv:1603.05027, Section 5."""
@@ -111,6 +112,8 @@ MAPS = (
         TUTORIAL,
         at=CONV1_TO_LAYER4,
     ),
+    rows("sides", dict.fromkeys(names.POOLED, (15, 15, 7, 3)), SPEED, at=CONV1_TO_LAYER3),
+    rows("channels", dict.fromkeys(names.POOLED, (64, 64, 256, 256)), SPEED, at=CONV1_TO_LAYER3),
 )
 
 V15 = {name: depth for name, depth in names.V1.items() if not name.endswith("_v1")}
@@ -181,6 +184,7 @@ STRIDES = (
         },
         TUTORIAL,
     ),
+    rows("strides", dict.fromkeys(names.POOLED, ()), f"{SPEED}: max pools in their place"),
 )
 
 WITH_SHORTCUTS = {
@@ -207,6 +211,12 @@ SHORTCUTS = (
         "shortcuts",
         {"tutorial_resnet18_96": 8, "tutorial_resnet34_32": 4 + 5 + 7 + 4},
         f"{TUTORIAL}: one for each block",
+    ),
+    rows("shortcuts", dict.fromkeys(names.POOLED, 3), f"{SPEED}: one for each block here"),
+    rows(
+        "shortcut parameters",
+        dict.fromkeys(names.POOLED, 0),
+        f"{V1}, Section 3.2: the identity adds none",
     ),
     rows(
         "shortcut parameters",

@@ -31,6 +31,8 @@ CIFAR_BOTTLENECK = {"preact_resnet164": 164, "preact_resnet1001": 1001}
 CIFAR_WIDE = {"wide_resnet28_10": 28, "wide_resnet40_4": 40, "wide_resnet16_8": 16}
 """6n + 4 convolutions (arXiv:1605.07146, Table 1)."""
 CIFAR_ALL = {**CIFAR_BASIC, **CIFAR_BOTTLENECK, **CIFAR_WIDE, "resnext29_8x64d": 29}
+POOLED = {"resnet8_pooled": 8}
+"""Whose shape changes between blocks, in steps that shortcuts are no part of."""
 TUTORIAL = {"tutorial_resnet18_96": 18, "tutorial_resnet34_32": 42}
 
 

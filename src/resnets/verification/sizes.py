@@ -2,7 +2,7 @@
 
 from resnets.verification import names
 from resnets.verification.claims import rows
-from resnets.verification.forms import BAG, BLOCKS, projections
+from resnets.verification.forms import BAG, BLOCKS, SPEED, projections
 
 V1, V2 = "arXiv:1512.03385", "arXiv:1603.05027"
 RESNEXT, WIDE, SE = "arXiv:1611.05431", "arXiv:1605.07146", "arXiv:1709.01507"
@@ -48,6 +48,7 @@ LAYERS = (
         {"tutorial_resnet34_32": 40 + 2},
         "the tutorial's code: 40 in the stages (its text counts 32), stem and head",
     ),
+    rows("layers", names.POOLED, f"{SPEED}: patches, two in each of three blocks, head"),
 )
 
 TORCHVISION = {
@@ -187,6 +188,7 @@ LATER_PARAMETERS = (
         {"tutorial_resnet18_96": 11_180_810, "tutorial_resnet34_32": 57_915_466},
         "the tutorial's code, built as printed",
     ),
+    rows("parameters", {"resnet8_pooled": 1_972_778}, f"{SPEED}: sum over the layers"),
 )
 
 SIZES = (*LAYERS, *V1_PARAMETERS, *LATER_PARAMETERS)

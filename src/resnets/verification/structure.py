@@ -7,6 +7,7 @@ from resnets.verification.forms import (
     BLOCKS,
     CIFAR_SHORTCUTS,
     RESNEXT,
+    SPEED,
     TUTORIAL,
     V1,
     V2,
@@ -49,9 +50,14 @@ STEMS = (
         },
         TUTORIAL,
     ),
+    rows(
+        "stem",
+        dict.fromkeys(names.POOLED, ("2x2 conv", "ReLU", "3x3 conv", "2x2 max pool /2", *NORM)),
+        f"{SPEED}: patches, then as between stages",
+    ),
 )
 
-RESIDUAL_NAMES = {**names.IMAGENET, **names.CIFAR_ALL, **names.TUTORIAL}
+RESIDUAL_NAMES = {**names.IMAGENET, **names.CIFAR_ALL, **names.POOLED, **names.TUTORIAL}
 NORMS = rows(
     "norms",
     dict.fromkeys(RESIDUAL_NAMES, ("batch norm",)),
@@ -97,6 +103,11 @@ RESIDUALS = (
         "residual",
         {"tutorial_resnet18_96": (*BASIC, "ReLU"), "tutorial_resnet34_32": BASIC},
         TUTORIAL,
+    ),
+    rows(
+        "residual",
+        dict.fromkeys(names.POOLED, ("3x3 conv", "batch norm")),
+        f"{SPEED}: the second convolution of each of its three blocks",
     ),
 )
 
@@ -218,6 +229,11 @@ SHORTCUTS = (
             ),
         },
         TUTORIAL,
+    ),
+    rows(
+        "shortcut layers",
+        dict.fromkeys(names.POOLED, ("3 of the input itself",)),
+        f"{V1}, Section 3.2: the identity, beside each block",
     ),
 )
 

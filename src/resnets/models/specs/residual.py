@@ -11,10 +11,17 @@ from resnets.errors import ConfigError
 from resnets.models.specs.base import Spec, check_probability
 
 Block = Literal[
-    "basic", "bottleneck", "plain", "preact_basic", "preact_bottleneck", "keras_v2", "tutorial"
+    "basic",
+    "bottleneck",
+    "plain",
+    "preact_basic",
+    "preact_bottleneck",
+    "keras_v2",
+    "tutorial",
+    "single",
 ]
 Stem = Literal["imagenet", "deep", "cifar", "bare", "keras_v2", "tutorial", "same", "whitened"]
-Shortcut = Literal["A", "B", "C", "D", "none", "projection", "keras_v2", "bias"]
+Shortcut = Literal["A", "B", "C", "D", "none", "projection", "keras_v2", "bias", "pooled"]
 StrideOn = Literal["conv1", "conv2"]
 
 
@@ -36,7 +43,7 @@ class ResNetSpec(Spec):
 
     block: Block
     """basic: two 3x3. bottleneck: 1x1, 3x3, 1x1. plain: basic without a shortcut. preact_*: batch
-    norm and ReLU before each convolution. keras_v2, tutorial: as told in ``blocks``."""
+    norm and ReLU before each convolution. keras_v2, tutorial, single: as told in ``blocks``."""
     depths: tuple[int, ...]
     """Blocks per stage."""
     widths: tuple[int, ...]
@@ -50,7 +57,7 @@ class ResNetSpec(Spec):
     shortcut: Shortcut
     """A: zero channels. B: 1x1 convolution and batch norm where the shape changes. C: the same in
     every block. D: average pool, 1x1 convolution, batch norm. none: no shortcut. projection: 1x1
-    convolution alone. The others: see ``shortcuts``."""
+    convolution alone. pooled: 3x3 convolution and max pool. The others: see ``stems``."""
     stride_on: StrideOn = "conv1"
     """The convolution of a block that takes its stride. For bottlenecks conv1 is the paper's;
     conv2 is "ResNet v1.5", the placement of torchvision's weights."""
@@ -98,6 +105,11 @@ class ResNetSpec(Spec):
                 f"width_per_group={self.width_per_group} leaves no channel of {min(self.widths)}",
                 fix="choose more",
             )
+        if self.block == "single" and self.stride_on != "conv1":
+            raise ConfigError(
+                f"stride_on={self.stride_on} has no effect on {self.block} blocks",
+                fix="leave it out: a max pool between the stages takes the stride",
+            )
         without = [name for name in ("drop_path", "zero_init_residual") if getattr(self, name)]
         if without and self.block in ("plain", "tutorial"):
             raise ConfigError(
@@ -114,6 +126,11 @@ class ResNetSpec(Spec):
                 f"{self.block} blocks with shortcut={self.shortcut}",
                 fix="plain networks have no shortcut, all others have one; plain34 is resnet34's",
             )
+        if (self.block == "single") != (self.shortcut == "pooled"):
+            raise ConfigError(
+                f"{self.block} blocks with shortcut={self.shortcut}",
+                fix="leave shortcut out: pooled is for resnet8_pooled, which takes no other",
+            )
 
     def _check_dilation(self) -> None:
         dilated = self.replace_stride_with_dilation
@@ -127,7 +144,7 @@ class ResNetSpec(Spec):
                 f"replace_stride_with_dilation={dilated}: there are {len(self.depths)} stages",
                 fix="switch on stages that there are",
             )
-        if any(dilated) and (self.shortcut == "D" or self.stride_in == "last"):
+        if any(dilated) and (self.shortcut in ("D", "pooled") or self.stride_in == "last"):
             raise ConfigError(
                 "replace_stride_with_dilation cannot keep the pixels that pools have thinned out",
                 fix="choose a network without pools in its shortcuts, such as resnet50",
@@ -135,6 +152,7 @@ class ResNetSpec(Spec):
 
 
 V1, V2 = "arXiv:1512.03385", "arXiv:1603.05027"
+SPEED = "arXiv:2404.00498, its network for 94 %"
 BAG, RESNEXT, WIDE, SE = (
     "arXiv:1812.01187",
     "arXiv:1611.05431",
@@ -285,6 +303,13 @@ RESIDUAL: dict[str, ResNetSpec] = {
     **{f"se_resnet{n}": se(block="basic", depths=depths) for n, depths in BASIC.items()},
     **{f"se_resnet{n}": se(block="bottleneck", depths=BOTTLENECK[n], stride_on="conv2",
                            note=TORCHVISION_STRIDE) for n in (50, 101, 152)},
+    "resnet8_pooled": ResNetSpec(
+        family="CIFAR ResNet", block="single", depths=(1, 1, 1), widths=(64, 256, 256),
+        stem="whitened", shortcut="pooled", sides=(9, None), classes=10, input_size=(3, 32, 32),
+        source=SPEED,
+        note="Few and wide layers, for training in minutes. Departs from its source in shortcuts "
+        "beside every second 3x3, ReLU, scales in batch norm, a mean before the head, and no "
+        "bias behind the 2x2."),
     "tutorial_resnet18_96": ResNetSpec(
         family="tutorial", block="tutorial", depths=(2, 2, 2, 2), widths=(64, 128, 256, 512),
         stem="tutorial", shortcut="bias", pool=3, sides=(71, 166),
