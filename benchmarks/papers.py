@@ -81,6 +81,8 @@ def made_by(kind: str, folder: Path) -> dict[str, Any]:
     chosen = f" --recipe {recipe}" if recipe != "paper-cifar" else ""
     if kind == "degradation" and (seed := cards[0]["seed"]):
         chosen += f" --seed {seed}"
+    if kind == "degradation" and (schedule := asked["settings"].get("schedule")):
+        chosen += f" --schedule {schedule}"
     length = f" --budget {asked['budget']:g}s" if asked["budget"] else ""
     length += f" --epochs {asked['epochs']:g}" if asked["epochs"] else ""
     return {

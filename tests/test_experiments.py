@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import shutil
+import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from pathlib import Path
@@ -385,6 +386,11 @@ def test_the_commands(photos, tmp_path):
     text, _ = done.communicate(timeout=300)
     assert done.returncode == 2 and "fix:" in text, text
     nets = ("--nets", "plain20,plain32", "--epochs", 1, "--out", tmp_path / "degradation")
-    done = command("experiment", "degradation", photos, *nets)
+    done = command("experiment", "degradation", photos, *nets, "--schedule", "cosine")
     text, _ = done.communicate(timeout=300)
     assert done.returncode == 0 and "Without shortcuts plain32 ended with" in text, text
+    settings = tomllib.loads((tmp_path / "degradation/plain32-seed0/config.toml").read_text())
+    assert settings["schedule"] == "cosine"
+    done = command("experiment", "degradation", photos, *nets)
+    text, _ = done.communicate(timeout=300)
+    assert done.returncode == 2 and "schedule" in text, text

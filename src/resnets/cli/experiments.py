@@ -45,6 +45,12 @@ def degradation(
     out: OutOption = Path("runs/degradation"),
     data_dir: DataDir = None,
     seed: Annotated[int, typer.Option(help="of the weights and the order")] = 0,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="of the learning rate: cosine, linear or steps", show_default="steps, as the paper"
+        ),
+    ] = None,
 ) -> None:
     """Why depth needs shortcuts: plain and residual networks under one schedule."""
     from resnets.console import say
@@ -59,6 +65,7 @@ def degradation(
         data_dir=data_dir,
         seed=seed,
         started=STARTED,
+        **({"schedule": schedule} if schedule else {}),
     )
     say(found.text)
     say(f"results: {out}/degradation.svg, degradation.csv, signals.csv")

@@ -106,7 +106,8 @@ def degradation(
             measured once and kept.
         epochs: passes of each network over the training images, instead of a budget.
         started: ``time.monotonic()`` at which the budget began; now by default.
-        settings: further settings of ``resnets.train``, for all networks alike.
+        settings: further settings of ``resnets.train``, for all networks alike, such as
+            ``schedule="cosine"``, whose rate falls from the start.
 
     Raises ``ConfigError`` for other networks, and what ``resnets.train`` raises.
     """
