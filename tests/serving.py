@@ -81,11 +81,11 @@ class Service:
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
         *,
-        source: str = "127.0.0.1",
+        source: str | None = None,
     ) -> Reply:
         """One request on a connection of its own."""
         connection = http.client.HTTPConnection(
-            "127.0.0.1", self.port, timeout=STARTS, source_address=(source, 0)
+            "127.0.0.1", self.port, timeout=STARTS, source_address=address_of(source)
         )
         try:
             token = {"Authorization": f"Bearer {self.token}"} if self.token else {}
@@ -109,9 +109,9 @@ class Service:
                 return float(found.rsplit(" ", 1)[1])
         return 0.0
 
-    def socket(self, source: str = "127.0.0.1") -> socket.socket:
+    def socket(self, source: str | None = None) -> socket.socket:
         return socket.create_connection(
-            ("127.0.0.1", self.port), timeout=STARTS, source_address=(source, 0)
+            ("127.0.0.1", self.port), timeout=STARTS, source_address=address_of(source)
         )
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -123,6 +123,11 @@ class Service:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+def address_of(source: str | None) -> tuple[str, int] | None:
+    """Where a connection comes from, or nothing: a port that is not bound before is free sooner."""
+    return (source, 0) if source else None
 
 
 class Load:
