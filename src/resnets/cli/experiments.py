@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,6 +56,7 @@ def degradation(
     from resnets.console import say
     from resnets.experiments import degradation as run_degradation
 
+    settings: dict[str, Any] = {"schedule": schedule} if schedule else {}
     found = run_degradation(
         data,
         nets=[net.strip() for net in nets.split(",")],
@@ -65,7 +66,7 @@ def degradation(
         data_dir=data_dir,
         seed=seed,
         started=STARTED,
-        **({"schedule": schedule} if schedule else {}),
+        **settings,
     )
     say(found.text)
     say(f"results: {out}/degradation.svg, degradation.csv, signals.csv")

@@ -302,8 +302,8 @@ def _check_ingredients(config: TrainConfig) -> None:
         raise ConfigError(
             f"the first convolution of {config.model} has {first.out_channels} kernels"
             + (" and biases" if first.bias is not None else "")
-            + f"; to whiten it needs {2 * first.weight[0].numel()} and none",
-            fix="--model resnet20:stem=whitened, or leave whiten out",
+            + f"; to whiten it needs at least {2 * first.weight[0].numel()} and no biases",
+            fix="--model resnet8_pooled or resnet20:stem=whitened, or leave whiten out",
         )
 
 
